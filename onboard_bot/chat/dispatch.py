@@ -1,0 +1,192 @@
+"""Owns the way of an event from the inbox to its effect: who says it, may they, what do they mean, do it once."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from onboard_bot.backoff import Backoff
+from onboard_bot.chat import replies
+from onboard_bot.chat.commands import COMMANDS, Command, Help, Register, Status, to_command
+from onboard_bot.chat.grammar import parse
+from onboard_bot.chat.help import help_message
+from onboard_bot.chat.incoming import BotNames, TypedCommand, read_command
+from onboard_bot.chat.messages import Message, ReplyTo, render
+from onboard_bot.chat.replies import StatusReport
+from onboard_bot.clock import Clock
+from onboard_bot.domain.passwords import Choose
+from onboard_bot.domain.request_ids import generate_request_id
+from onboard_bot.domain.roles import Actor, Role, role_in_room
+from onboard_bot.errors import ErrorCode, OnboardError
+from onboard_bot.matrix.transport import RateLimitedError, RefusedError, UnreachableError
+from onboard_bot.onboarding import effects
+from onboard_bot.onboarding.ports import RoomView
+from onboard_bot.onboarding.register import Asked, RegistrationRules, register
+from onboard_bot.store.inbox import RoomEvent
+from onboard_bot.store.rooms import Purpose
+from onboard_bot.store.sealing import Sealer
+from onboard_bot.store.transaction import Store, Transaction
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """How the bot is spoken to, and what it lets people do."""
+
+    prefix: str
+    names: BotNames
+    rules: RegistrationRules
+
+
+class Dispatch:
+    """Obeys the inbox, one event after the other.
+
+    Args:
+        store: Where the events wait and their effects go.
+        view: Who the sender is in the room, now.
+        manners: From the configuration.
+        sealer: For new passwords.
+        clock: For waiting.
+        choose: Where ids and passwords come from.
+        status: Tells how the bot is doing.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        view: RoomView,
+        manners: Manners,
+        *,
+        sealer: Sealer,
+        clock: Clock,
+        choose: Choose,
+        status: Callable[[Transaction], Awaitable[StatusReport]],
+    ) -> None:
+        self._store = store
+        self._view = view
+        self._manners = manners
+        self._sealer = sealer
+        self._clock = clock
+        self._choose = choose
+        self._status = status
+
+    async def run(self) -> None:
+        """Goes on until cancelled. An event whose sender cannot be looked up now is looked up again later."""
+        backoff = Backoff(cap=10)
+        while True:
+            self._store.inbox_filled.clear()
+            try:
+                await self.run_open()
+            except RateLimitedError as error:
+                await self._clock.sleep(error.wait)
+            except UnreachableError as error:
+                await self._clock.sleep(backoff.after_failure())
+                _log.warning("cannot look the sender up (%s)", error)
+            else:
+                backoff.succeeded()
+                await self._store.inbox_filled.wait()
+
+    async def run_open(self) -> None:
+        """Obeys what is in the inbox."""
+        while True:
+            async with self._store.reading() as tx:
+                event = await tx.inbox.next_open()
+                planned = None if event is None else await tx.rooms.of_room(event.room_id)
+            if event is None:
+                return
+            typed = None
+            if event.type == "m.room.message" and planned is not None and planned.purpose is Purpose.ADMIN:
+                typed = read_command(event.content, prefix=self._manners.prefix, bot=self._manners.names)
+            if typed is None:
+                await self._close(event, None)
+            else:
+                await self._obey(event, typed)
+
+    async def _obey(self, event: RoomEvent, typed: TypedCommand) -> None:
+        actor = await self._who(event)
+        if actor.role is Role.STRANGER:  # they left since; nobody answers them
+            await self._close(event, None)
+            return
+        reply_to = ReplyTo(event.event_id, typed.thread_root)
+        try:
+            async with self._store.transaction() as tx:
+                if not await tx.inbox.close(event.event_id):
+                    return
+                message = await self._carry_out(tx, event, typed, actor)
+                if message is not None:
+                    await self._say(tx, event, message, reply_to)
+        except OnboardError as error:
+            silent = error.code is ErrorCode.UNKNOWN_COMMAND and not typed.surely
+            await self._close(event, None if silent else replies.failure(error), reply_to)
+        except Exception:  # noqa: BLE001 - a fault of ours: a person gets a reference number, the log the trace
+            reference = generate_request_id(self._choose)
+            _log.exception("reference %s: %s could not be carried out", reference, event.event_id)
+            await self._close(event, replies.internal_failure(reference), reply_to)
+
+    async def _who(self, event: RoomEvent) -> Actor:
+        try:
+            levels, membership = await asyncio.gather(
+                self._view.power_levels(event.room_id), self._view.membership(event.room_id, event.sender)
+            )
+        except RefusedError:  # we are no longer in the room ourselves
+            return Actor(event.sender, Role.STRANGER)
+        role = role_in_room(
+            membership=membership,
+            level=levels.of(event.sender),
+            approver_level=self._manners.rules.approver_level,
+        )
+        return Actor(event.sender, role)
+
+    async def _carry_out(self, tx: Transaction, event: RoomEvent, typed: TypedCommand, actor: Actor) -> Message | None:
+        """What is to be answered now; None where the answer follows when the outcome is known."""
+        parsed = parse(typed.text, COMMANDS, prefix=self._manners.prefix)
+        try:
+            command = to_command(parsed)
+            return await self._handle(tx, command, event, typed, actor)
+        except OnboardError as error:
+            if error.code is not ErrorCode.BAD_ARGUMENT or "Usage:" in error.sentence:
+                raise
+            usage = f"{error.sentence}\nUsage: {parsed.spec.usage(self._manners.prefix)}"
+            raise OnboardError(error.code, usage, request_id=error.request_id) from error
+
+    async def _handle(
+        self, tx: Transaction, command: Command, event: RoomEvent, typed: TypedCommand, actor: Actor
+    ) -> Message | None:
+        match command:
+            case Register():
+                asked = Asked(
+                    username=command.username,
+                    display_name=command.display_name,
+                    admin=command.admin,
+                    account_type=command.account_type,
+                    room_sets=command.room_sets,
+                    note=command.note,
+                    quiet=command.quiet,
+                    room_id=event.room_id,
+                    event_id=event.event_id,
+                    thread_root=typed.thread_root,
+                )
+                await register(tx, asked, actor, self._manners.rules, sealer=self._sealer, choose=self._choose)
+                return None
+            case Status():
+                return replies.status(await self._status(tx))
+            case Help(command=about):
+                return help_message(COMMANDS, actor.role, about, prefix=self._manners.prefix)
+            case _:
+                raise AssertionError(f"{command} has a row in the table and no branch here")
+
+    async def _close(self, event: RoomEvent, message: Message | None, reply_to: ReplyTo | None = None) -> None:
+        async with self._store.transaction() as tx:
+            if await tx.inbox.close(event.event_id) and message is not None:
+                await self._say(tx, event, message, reply_to)
+
+    async def _say(self, tx: Transaction, event: RoomEvent, message: Message, reply_to: ReplyTo | None) -> None:
+        await tx.intend(
+            effects.send(
+                about=f"answer:{event.event_id}",
+                room_id=event.room_id,
+                event_type="m.room.message",
+                content=render(message, reply_to),
+            )
+        )

@@ -1,0 +1,174 @@
+"""Owns the words of the bot's answers. Pure: what is said follows from what is passed in."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from pydantic import SecretStr
+
+from onboard_bot.chat.messages import About, Block, Bullets, Code, Inline, Kind, Link, Message, Paragraph, Pill, Strong
+from onboard_bot.clock import Timestamp
+from onboard_bot.domain.requests import State
+from onboard_bot.errors import MEANINGS, ErrorCode, OnboardError
+
+_MINUTE = 60
+_HOUR = 60 * _MINUTE
+_DAY = 24 * _HOUR
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReport:
+    """How the bot is doing at one moment.
+
+    Args:
+        at: The moment.
+        version: Of the bot.
+        homeserver_url: Where it talks to the homeserver.
+        server_name: The part behind the colon of the accounts that it makes.
+        running_since: When this process started.
+        last_sync: When the homeserver last answered a sync; None if it has not yet.
+        open_jobs: What it still has to do.
+        notes: Sentences about what is not as it should be.
+    """
+
+    at: Timestamp
+    version: str
+    homeserver_url: str
+    server_name: str
+    running_since: Timestamp
+    last_sync: Timestamp | None
+    open_jobs: int
+    notes: tuple[str, ...] = ()
+
+
+def account_created(
+    request_id: str, user_id: str, display_name: str | None, *, admin: bool, where_credentials_went: str
+) -> Message:
+    """The answer to a registration that went through.
+
+    Args:
+        request_id: The request.
+        user_id: The account.
+        display_name: What others see, if it was given.
+        admin: Whether the account has server-admin rights.
+        where_credentials_went: A whole sentence.
+    """
+    line: list[Inline] = ["✅ ", Pill(user_id, user_id)]
+    if display_name is not None:
+        line += [" (", display_name, ")"]
+    line.append(" is ready, with server-admin rights. " if admin else " is ready. ")
+    line.append(where_credentials_went)
+    about = About(Kind.ACCOUNT, id=request_id, state=State.CREATED, user_id=user_id)
+    return Message((Paragraph(tuple(line)),), about)
+
+
+def failure(error: OnboardError, *, state: str | None = None, user_id: str | None = None) -> Message:
+    """The answer to what could not be done: the error's own sentence, line by line.
+
+    Args:
+        error: What is wrong and what mends it.
+        state: Where the request stands now, if there is one.
+        user_id: The account that it was about.
+    """
+    lines = tuple(Paragraph((line,)) for line in error.sentence.splitlines() if line.strip())
+    about = About(Kind.ERROR, id=error.request_id, state=state, user_id=user_id, error=error.code)
+    return Message(lines, about)
+
+
+def internal_failure(reference: str) -> Message:
+    """The answer when the fault is ours. The reference finds the trace in the log."""
+    words: tuple[Inline, ...] = (
+        "Something went wrong inside me; it is not your fault. Please give the reference number ",
+        Strong(reference),
+        " to whoever runs this bot: it finds the details in my log.",
+    )
+    return Message((Paragraph(words),), About(Kind.ERROR, error=ErrorCode.INTERNAL))
+
+
+def account_unknown(request_id: str, user_id: str) -> Message:
+    """The answer when nobody can say whether the account was made.
+
+    Args:
+        request_id: The request.
+        user_id: The account, if it exists.
+    """
+    rest = (
+        ", but its answer was lost and it has been out of reach since. The account may or may not exist."
+        " Please look at the server (or try to sign in) before anybody uses this name."
+    )
+    words: tuple[Inline, ...] = ("I asked the homeserver to make ", Strong(user_id), rest)
+    about = About(
+        Kind.ERROR, id=request_id, state=State.UNKNOWN, user_id=user_id, error=ErrorCode.HOMESERVER_UNREACHABLE
+    )
+    return Message((Paragraph(words),), about)
+
+
+def why_failed(code: ErrorCode, username: str) -> str:
+    """Why an account could not be made, and what mends it."""
+    reason = _REASONS.get(code, f"The account could not be made ({MEANINGS[code]})")
+    return reason.format(username=username)
+
+
+_REASONS = {
+    ErrorCode.USERNAME_TAKEN: "The username {username} is taken: there is, or was, such an account. Please choose another"
+    " one.",
+    ErrorCode.USERNAME_INVALID: "The homeserver does not allow the username {username}. Please choose another one.",
+    ErrorCode.USERNAME_RESERVED: "The username {username} belongs to an application service of the homeserver. Please"
+    " choose another one.",
+    ErrorCode.HOMESERVER_REFUSED: "The homeserver refused to make {username}; its log says why (a spam checker, say).",
+    ErrorCode.SECRET_REJECTED: "The homeserver does not accept the shared secret. If it was changed, the homeserver may"
+    " not have been restarted since; the operator can run “onboard-bot check”.",
+    ErrorCode.SECRET_UNREADABLE: "I cannot read the shared secret's file any more; the operator can run “onboard-bot"
+    " check”.",
+    ErrorCode.ENDPOINT_DISABLED: "The homeserver's registration_shared_secret is not set; the operator has to set it.",
+    ErrorCode.ENDPOINT_HIDDEN: "Something before the homeserver hides its registration endpoint; the operator has to"
+    " give me the internal address as homeserver.url.",
+    ErrorCode.ENDPOINT_REPLACED_BY_MAS: "The homeserver leaves its accounts to the Matrix Authentication Service; I"
+    " cannot make accounts there yet.",
+}
+
+
+def credentials(user_id: str, password: SecretStr, server_name: str) -> Message:
+    """The message that brings a password: the only text between backticks, and the only `code`.
+
+    Args:
+        user_id: The new account.
+        password: Shown once, here.
+        server_name: What a client asks for as the homeserver.
+    """
+    blocks = (
+        Paragraph(("🔑 The account ", Strong(user_id), " is ready to sign in.")),
+        Bullets((("Username: ", user_id), ("Homeserver: ", server_name), ("Password: ", Code(password)))),
+        Paragraph(("Please pass this on safely, and change the password after the first sign-in.",)),
+        Paragraph(("I remove this message after 24 hours.",)),
+    )
+    return Message(blocks, About(Kind.CREDENTIALS, user_id=user_id))
+
+
+def status(report: StatusReport) -> Message:
+    """The answer to `!status`."""
+    synced = "not yet" if report.last_sync is None else f"{_span(report.at - report.last_sync)} ago"
+    started = datetime.fromtimestamp(report.running_since, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    facts: tuple[tuple[Inline, ...], ...] = (
+        (f"Accounts are made on {report.server_name} (", _address(report.homeserver_url), ")."),
+        (f"Running for {_span(report.at - report.running_since)}, since {started}.",),
+        (f"Last word from the homeserver: {synced}.",),
+        (f"Still to do: {report.open_jobs}." if report.open_jobs else "Nothing left to do.",),
+    )
+    mood = "Not all is well: see below." if report.notes else "All is well."
+    blocks: list[Block] = [Paragraph((Strong(f"onboard-bot {report.version}"), f". {mood}")), Bullets(facts)]
+    blocks += [Paragraph(("⚠️ ", note)) for note in report.notes]
+    return Message(tuple(blocks), About(Kind.STATUS))
+
+
+def _address(url: str) -> Link:
+    return Link(url, url)
+
+
+def _span(seconds: float) -> str:
+    """A length of time as people say it: its largest unit."""
+    whole = max(0, int(seconds))
+    for unit, size in (("day", _DAY), ("hour", _HOUR), ("minute", _MINUTE)):
+        if whole >= size:
+            count = whole // size
+            return f"{count} {unit}" + ("" if count == 1 else "s")
+    return f"{whole} s"

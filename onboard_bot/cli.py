@@ -1,0 +1,100 @@
+"""Owns the command line: the verbs, their options, and what each exit status means (design, section 3)."""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from onboard_bot import __version__
+
+OK, FAILED, UNUSABLE = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one verb; the exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    os.umask(0o077)  # nio's store, for one, takes what the umask gives
+    try:
+        status: int = options.verb(options)
+    except KeyboardInterrupt:
+        return FAILED
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="onboard-bot", description="Self-service onboarding for closed Matrix homeservers, from a chat room."
+    )
+    parser.add_argument("--version", action="version", version=f"onboard-bot {__version__}")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="the configuration; default: $ONBOARD_BOT_CONFIG, ./config.yaml, /etc/onboard-bot/config.yaml",
+    )
+    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+
+    run = verbs.add_parser("run", parents=[common], help="run the bot in the foreground until SIGTERM")
+    run.set_defaults(verb=_run)
+
+    check = verbs.add_parser("check", parents=[common], help="report every problem of the configuration, then live")
+    check.add_argument("--offline", action="store_true", help="do not talk to the homeserver")
+    check.set_defaults(verb=_check)
+
+    config = verbs.add_parser("config", parents=[common], help="print the commented example configuration")
+    config.set_defaults(verb=_config)
+
+    demo = verbs.add_parser("demo", parents=[common], help="see it work on a real Synapse in a scratch folder")
+    demo.set_defaults(verb=_demo)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    from onboard_bot import log  # noqa: PLC0415 - each verb imports what it needs
+    from onboard_bot.app import UnusableError, run  # noqa: PLC0415 - the same
+    from onboard_bot.config import ConfigError, load_config  # noqa: PLC0415 - the same
+    from onboard_bot.errors import FatalError, OnboardError  # noqa: PLC0415 - the same
+    from onboard_bot.homeserver.secret import SecretFile  # noqa: PLC0415 - the same
+
+    try:
+        config = load_config(options.config, os.environ)
+        SecretFile(config.homeserver.shared_secret_file).read()
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return UNUSABLE
+    except OnboardError as error:
+        print(f"FAIL homeserver.shared_secret_file: {error.sentence}", file=sys.stderr)
+        return UNUSABLE
+    log.configure()
+    try:
+        asyncio.run(run(config))
+    except UnusableError as error:
+        print(f"FAIL {error.key}: {error.sentence}", file=sys.stderr)
+        return UNUSABLE
+    except FatalError as error:
+        print(f"FAIL {error.code}: {error.sentence}", file=sys.stderr)
+        return FAILED
+    return OK
+
+
+def _check(options: argparse.Namespace) -> int:
+    from onboard_bot.check import check  # noqa: PLC0415 - each verb imports what it needs
+
+    return check(options.config, offline=options.offline, environ=os.environ)
+
+
+def _config(_options: argparse.Namespace) -> int:
+    from onboard_bot.config.example import example_text  # noqa: PLC0415 - each verb imports what it needs
+
+    print(example_text(), end="")
+    return OK
+
+
+def _demo(_options: argparse.Namespace) -> int:
+    from onboard_bot.demo.show import demo  # noqa: PLC0415 - each verb imports what it needs
+
+    return demo()

@@ -1,0 +1,127 @@
+"""Owns making an account exactly once, although every answer may be lost.
+
+`creating` and the password stand in the database before the first call. A later try that meets “already taken” finds
+out by one sign-in whether the account is ours: nobody else knows that password.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from pydantic import SecretStr
+
+from onboard_bot.clock import Clock
+from onboard_bot.domain.identifiers import Username
+from onboard_bot.domain.requests import Request, State
+from onboard_bot.errors import ErrorCode, OnboardError
+from onboard_bot.homeserver.port import AccountBackend, AnswerLost, NewAccount, TryLater, WrongPassword
+from onboard_bot.jobs.effect import Effect, PostponedError, Record
+from onboard_bot.onboarding import outcome
+from onboard_bot.onboarding.register import password_label
+from onboard_bot.store.jobs import Job
+from onboard_bot.store.sealing import Sealer
+from onboard_bot.store.transaction import Transaction
+
+# As long as the server may be away before people are told instead of kept waiting.
+GIVE_UP_AFTER = 3600.0
+_FIRST_LOOK_AFTER = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try.
+
+    `may_exist` says whether an earlier one may have made the account.
+    """
+
+    request: Request
+    password: SecretStr
+    may_exist: bool
+
+
+class CreateAccount(Effect[Attempt]):
+    """Calls the backend; two at once, which is what one Synapse gains from (its bcrypt is what costs)."""
+
+    at_once = 2
+
+    def __init__(self, backend: AccountBackend, sealer: Sealer, clock: Clock, server_name: str) -> None:
+        self._backend = backend
+        self._sealer = sealer
+        self._clock = clock
+        self._server_name = server_name
+
+    async def prepare(self, tx: Transaction, job: Job) -> Attempt | None:
+        """Commits `creating` before anything goes out."""
+        request = await tx.requests.get(job.payload["request_id"])
+        if request is None or request.state not in (State.APPROVED, State.CREATING):
+            return None
+        sealed = await tx.requests.sealed_password(request.id)
+        if sealed is None:
+            return None
+        may_exist = request.state is State.CREATING
+        if not may_exist:
+            await outcome.begin_creating(tx, request)
+            request = await tx.requests.get(request.id) or request
+        return Attempt(request, self._sealer.open(sealed, belongs_to=password_label(request.id)), may_exist)
+
+    async def perform(self, job: Job, prepared: Attempt) -> Record | None:
+        """Makes the account, or finds out that an earlier try did."""
+        wish = prepared.request.wish
+        account = NewAccount(
+            localpart=wish.username,
+            password=prepared.password,
+            display_name=wish.display_name,
+            admin=wish.admin,
+            account_type=wish.account_type,
+            session=None,
+        )
+        try:
+            made = await self._backend.create(account)
+        except AnswerLost as error:
+            return self._again(job, prepared, PostponedError(f"answer lost: {error}", wait=_FIRST_LOOK_AFTER))
+        except TryLater as error:
+            return self._again(job, prepared, error)
+        except OnboardError as error:
+            if error.code is ErrorCode.USERNAME_TAKEN and prepared.may_exist:
+                return await self._find_out(job, prepared, error)
+            return _recording(outcome.failed, prepared.request, error)
+        return _created(prepared.request, made.user_id, found=False)
+
+    async def _find_out(self, job: Job, attempt: Attempt, taken: OnboardError) -> Record | None:
+        user_id = Username(attempt.request.wish.username).at(self._server_name)
+        try:
+            session = await self._backend.sign_in(user_id, attempt.password)
+        except WrongPassword:
+            return _recording(outcome.failed, attempt.request, taken)
+        except TryLater as error:
+            return self._again(job, attempt, error)
+        await self._backend.sign_out(session)
+        return _created(attempt.request, user_id, found=True)
+
+    def _again(self, job: Job, attempt: Attempt, error: TryLater | PostponedError) -> Record | None:
+        """Another try; after an hour of them, people are told that we do not know."""
+        if self._clock.now() - (job.first_attempt_at or self._clock.now()) < GIVE_UP_AFTER:
+            raise error
+        return _recording_unknown(attempt.request)
+
+
+def _recording(
+    use_case: Callable[[Transaction, Request, OnboardError], Awaitable[None]], request: Request, error: OnboardError
+) -> Record:
+    async def record(tx: Transaction) -> None:
+        await use_case(tx, request, error)
+
+    return record
+
+
+def _recording_unknown(request: Request) -> Record:
+    async def record(tx: Transaction) -> None:
+        await outcome.unknown(tx, request)
+
+    return record
+
+
+def _created(request: Request, user_id: str, *, found: bool) -> Record:
+    async def record(tx: Transaction) -> None:
+        await outcome.created(tx, request, user_id, found=found)
+
+    return record

@@ -1,0 +1,124 @@
+"""Owns bringing a password to the person who asked, and taking the message away again."""
+
+from dataclasses import dataclass
+
+from pydantic import SecretStr
+
+from onboard_bot.chat import replies
+from onboard_bot.chat.messages import ReplyTo, render
+from onboard_bot.domain.requests import Request
+from onboard_bot.jobs.effect import Effect, Record
+from onboard_bot.jobs.transaction_ids import TransactionIds
+from onboard_bot.onboarding import credentials
+from onboard_bot.onboarding.ports import DirectRooms, Sender
+from onboard_bot.onboarding.register import password_label
+from onboard_bot.store.jobs import Job
+from onboard_bot.store.sealing import Sealer
+from onboard_bot.store.transaction import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What goes to whom."""
+
+    request: Request
+    password: SecretStr
+
+
+class DeliverCredentials(Effect[Delivery]):
+    """Sends the password, by direct message or (where the operator chose so) as a second reply in the room.
+
+    The text exists only here, between the sealed row and the encrypted event.
+
+    Args:
+        sender: Says it.
+        direct_rooms: Where to say it.
+        ids: For its transaction id.
+        sealer: Opens the password.
+        server_name: Of the account.
+        in_room: Whether it goes into the room.
+    """
+
+    at_once = 10
+
+    def __init__(
+        self,
+        sender: Sender,
+        direct_rooms: DirectRooms,
+        ids: TransactionIds,
+        sealer: Sealer,
+        *,
+        server_name: str,
+        in_room: bool,
+    ) -> None:
+        self._sender = sender
+        self._direct_rooms = direct_rooms
+        self._ids = ids
+        self._sealer = sealer
+        self._server_name = server_name
+        self._in_room = in_room
+
+    async def prepare(self, tx: Transaction, job: Job) -> Delivery | None:
+        """Opens the password; nothing to do once it was erased."""
+        request = await tx.requests.get(job.payload["request_id"])
+        sealed = None if request is None else await tx.requests.sealed_password(request.id)
+        if request is None or sealed is None:
+            return None
+        return Delivery(request, self._sealer.open(sealed, belongs_to=password_label(request.id)))
+
+    async def perform(self, job: Job, prepared: Delivery) -> Record | None:
+        """Sends, and keeps where."""
+        request = prepared.request
+        user_id = request.user_id or f"@{request.wish.username}:{self._server_name}"
+        message = replies.credentials(user_id, prepared.password, self._server_name)
+        if self._in_room:
+            room_id = request.origin_room
+            content = render(message, ReplyTo(request.origin_event, request.thread_root))
+        else:
+            room_id = await self._direct_rooms.with_person(request.requester)
+            content = render(message)
+        event_id = await self._sender.send(room_id, "m.room.message", content, transaction_id=self._ids.about(job.key))
+
+        async def record(tx: Transaction) -> None:
+            await credentials.delivered(tx, request, room_id=room_id, event_id=event_id)
+
+        return record
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """Which message is to go."""
+
+    request: Request
+    room_id: str
+    event_id: str
+
+
+class EraseCredentials(Effect[Removal]):
+    """Removes the message with the password, and forgets the password."""
+
+    def __init__(self, sender: Sender, ids: TransactionIds) -> None:
+        self._sender = sender
+        self._ids = ids
+
+    async def prepare(self, tx: Transaction, job: Job) -> Removal | None:
+        """Finds the message."""
+        request = await tx.requests.get(job.payload["request_id"])
+        message = None if request is None else await tx.requests.credentials_message(request.id)
+        if request is None or message is None:
+            return None
+        return Removal(request, *message)
+
+    async def perform(self, job: Job, prepared: Removal) -> Record | None:
+        """Redacts."""
+        await self._sender.redact(
+            prepared.room_id,
+            prepared.event_id,
+            reason="A password stays visible for 24 hours.",
+            transaction_id=self._ids.about(job.key),
+        )
+
+        async def record(tx: Transaction) -> None:
+            await credentials.erased(tx, prepared.request)
+
+        return record

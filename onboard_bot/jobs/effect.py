@@ -1,0 +1,45 @@
+"""Owns the shape of every effect: written down, done, recorded."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+from onboard_bot.store.jobs import Job
+from onboard_bot.store.transaction import Transaction
+
+T = TypeVar("T")
+
+Record = Callable[[Transaction], Awaitable[None]]
+"""What is to be written in the transaction that closes the job."""
+
+
+class PostponedError(Exception):
+    """Not now.
+
+    Args:
+        reason: For the log.
+        wait: Seconds; None for the usual growing wait.
+    """
+
+    def __init__(self, reason: str, *, wait: float | None = None) -> None:
+        super().__init__(reason)
+        self.wait = wait
+
+
+class Effect(ABC, Generic[T]):
+    """One kind of effect.
+
+    Raised by `perform`: `PostponedError`, or what the transport and the backend raise for a server that cannot be
+    reached or limits us, is tried again. A refusal of the server closes the job.
+    """
+
+    at_once = 1
+    """How many jobs of this kind may run at the same time."""
+
+    @abstractmethod
+    async def prepare(self, tx: Transaction, job: Job) -> T | None:
+        """Reads what is needed and writes down that it begins, in one transaction; None where nothing is to be done."""
+
+    @abstractmethod
+    async def perform(self, job: Job, prepared: T) -> Record | None:
+        """Does it, outside any transaction; gives what is to be recorded."""

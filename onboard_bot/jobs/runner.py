@@ -1,0 +1,140 @@
+"""Owns that every intent is carried out: which job runs when, how often it is tried, and that none is lost."""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from onboard_bot.backoff import wait_before_try
+from onboard_bot.clock import Clock
+from onboard_bot.homeserver.port import TryLater
+from onboard_bot.jobs.effect import Effect, PostponedError, Record
+from onboard_bot.matrix.transport import RateLimitedError, RefusedError, TokenRejectedError, UnreachableError
+from onboard_bot.store.jobs import Job
+from onboard_bot.store.transaction import Store
+
+_log = logging.getLogger(__name__)
+
+_FAULTS_ALLOWED = 10
+_LONGEST_SLEEP = 60.0
+
+
+class Runner:
+    """Runs jobs until it is cancelled.
+
+    Args:
+        store: Where the jobs are.
+        effects: By kind.
+        clock: For what is due.
+    """
+
+    def __init__(self, store: Store, effects: Mapping[str, Effect[Any]], clock: Clock) -> None:
+        self._store = store
+        self._effects = effects
+        self._clock = clock
+        self._running: dict[int, asyncio.Task[None]] = {}
+        self._lanes: set[str] = set()
+        self._kinds: Counter[str] = Counter()
+
+    async def run(self) -> None:
+        """Goes on for ever; a cancellation lets what is running come to its end first."""
+        try:
+            while True:
+                self._store.jobs_added.clear()
+                await self._start_workable()
+                await self._wait()
+        finally:
+            await self.drain()
+
+    async def drain(self) -> None:
+        """Waits for what is running."""
+        if self._running:
+            await asyncio.wait(self._running.values())
+
+    async def run_due(self) -> None:
+        """Runs what is due, and what follows from it, until nothing is; for tests."""
+        while await self._start_workable() or self._running:
+            await self.drain()
+
+    async def _wait(self) -> None:
+        now = self._clock.now()
+        async with self._store.reading() as tx:
+            due = await tx.jobs.next_due(now=now)
+        sleep = _LONGEST_SLEEP if due is None else min(_LONGEST_SLEEP, max(0.0, due - now))
+        try:
+            async with asyncio.timeout(sleep):
+                await self._store.jobs_added.wait()
+        except TimeoutError:
+            pass
+
+    async def _start_workable(self) -> int:
+        """Starts what may start now; how many jobs that were."""
+        started = 0
+        now = self._clock.now()
+        held = set(self._lanes)
+        async with self._store.reading() as tx:
+            workable = await tx.jobs.workable(now=now)
+        for job in workable:
+            if job.lane in held:
+                continue
+            held.add(job.lane)
+            if job.run_after > now or self._kinds[job.kind] >= self._effects[job.kind].at_once:
+                continue
+            started += 1
+            self._lanes.add(job.lane)
+            self._kinds[job.kind] += 1
+            self._running[job.id] = asyncio.create_task(self._run(job), name=job.key)
+        return started
+
+    async def _run(self, job: Job) -> None:
+        try:
+            await self._try(job)
+        finally:
+            self._lanes.discard(job.lane)
+            self._kinds[job.kind] -= 1
+            del self._running[job.id]
+            self._store.jobs_added.set()
+
+    async def _try(self, job: Job) -> None:
+        effect = self._effects[job.kind]
+        try:
+            async with self._store.transaction() as tx:
+                job = await tx.jobs.begin(job, now=tx.now)
+                prepared = await effect.prepare(tx, job)
+                if prepared is None:
+                    await tx.jobs.finish(job, now=tx.now)
+                    return
+            record = await effect.perform(job, prepared)
+        except TokenRejectedError as error:
+            await self._postpone(job, str(error), _LONGEST_SLEEP)
+        except (PostponedError, RateLimitedError) as error:
+            await self._postpone(job, str(error), error.wait)
+        except TryLater as error:
+            await self._postpone(job, error.sentence, error.after)
+        except UnreachableError as error:
+            await self._postpone(job, str(error), None)
+        except RefusedError as error:
+            _log.warning("%s: the homeserver refused (%s)", job.key, error)
+            await self._finish(job, None, error=str(error))
+        except Exception as error:  # noqa: BLE001 - one job's fault must not end the others
+            _log.exception("%s failed at try %d", job.key, job.attempts)
+            if job.attempts < _FAULTS_ALLOWED:
+                await self._postpone(job, repr(error), None)
+            else:
+                await self._finish(job, None, error=repr(error))
+        else:
+            await self._finish(job, record)
+
+    async def _postpone(self, job: Job, reason: str, wait: float | None) -> None:
+        if wait is None:
+            wait = wait_before_try(max(0, job.attempts - 1))
+        _log.info("%s: %s; again in %.1f s", job.key, reason, wait)
+        async with self._store.transaction() as tx:
+            await tx.jobs.postpone(job, until=tx.now + wait, error=reason)
+
+    async def _finish(self, job: Job, record: Record | None, *, error: str | None = None) -> None:
+        async with self._store.transaction() as tx:
+            if record is not None:
+                await record(tx)
+            await tx.jobs.finish(job, now=tx.now, error=error)

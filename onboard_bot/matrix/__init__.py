@@ -1,0 +1,1 @@
+"""Everything that knows Matrix and nio: transport, sync and intake, encryption, rooms, sending."""

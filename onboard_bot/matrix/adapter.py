@@ -1,0 +1,59 @@
+"""Owns putting the Matrix side together once there is a session: one object with a name for each thing it can do."""
+
+import secrets
+from collections.abc import Callable
+
+from onboard_bot.clock import Clock
+from onboard_bot.matrix.admin_room import AdminRoom, AdminRoomWish
+from onboard_bot.matrix.client_api import ClientApi
+from onboard_bot.matrix.direct_rooms import DirectRooms
+from onboard_bot.matrix.encryption import Encryption
+from onboard_bot.matrix.intake import Intake
+from onboard_bot.matrix.machine import Machine
+from onboard_bot.matrix.membership import Membership
+from onboard_bot.matrix.room_making import RoomMaking
+from onboard_bot.matrix.rooms import Rooms
+from onboard_bot.matrix.sending import Sending
+from onboard_bot.matrix.sync_loop import SyncLoop
+from onboard_bot.store.transaction import Store
+
+_MARKER_BYTES = 16
+
+
+def _new_marker() -> str:
+    return secrets.token_urlsafe(_MARKER_BYTES)
+
+
+class MatrixAdapter:
+    """Everything that the rest of the program does on Matrix.
+
+    Args:
+        api: With a token.
+        machine: Of the session's device.
+        store: The database.
+        clock: For waiting.
+        wish: Which admin room.
+        on_synced: Told after every good sync.
+    """
+
+    def __init__(
+        self,
+        api: ClientApi,
+        machine: Machine,
+        store: Store,
+        *,
+        clock: Clock,
+        wish: AdminRoomWish,
+        on_synced: Callable[[], None],
+    ) -> None:
+        self.rooms = Rooms(api)
+        self.membership = Membership(api)
+        self.encryption = Encryption(api, machine)
+        self.sending = Sending(api, self.rooms, self.encryption)
+        making = RoomMaking(api, self.rooms, store, clock)
+        self.direct_rooms = DirectRooms(api, self.rooms, making, store, new_marker=_new_marker)
+        self.admin_room = AdminRoom(
+            api, self.rooms, making, store, wish=wish, own_user_id=machine.user_id, new_marker=_new_marker
+        )
+        intake = Intake(api, machine, self.rooms, store)
+        self.sync = SyncLoop(api, intake, self.encryption, store, clock=clock, on_synced=on_synced)

@@ -1,0 +1,159 @@
+"""Owns how a journalled sync body becomes inbox rows: keys first, then gaps, then every wanted event once."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from onboard_bot.matrix.client_api import ClientApi
+from onboard_bot.matrix.machine import Machine, UndecryptableError
+from onboard_bot.matrix.rooms import Rooms
+from onboard_bot.matrix.sync_body import Invitation, SyncBody, Timeline
+from onboard_bot.store.inbox import RoomEvent
+from onboard_bot.store.jobs import NewJob
+from onboard_bot.store.journal import JournalledSync
+from onboard_bot.store.transaction import Store, Transaction
+from onboard_bot.store.undecrypted import KeptEvent
+
+_log = logging.getLogger(__name__)
+
+ENCRYPTED = "m.room.encrypted"
+WANTED = frozenset({"m.room.message", "m.reaction", "m.room.redaction"})
+
+Json = dict[str, Any]
+
+
+class Intake:
+    """Applies journalled bodies, in order.
+
+    Args:
+        api: For the events that a limited timeline leaves out.
+        machine: Gets the keys, and opens what is encrypted.
+        rooms: Is told what may have changed.
+        store: Gets the events.
+    """
+
+    def __init__(self, api: ClientApi, machine: Machine, rooms: Rooms, store: Store) -> None:
+        self._api = api
+        self._machine = machine
+        self._rooms = rooms
+        self._store = store
+
+    async def apply(self, journalled: JournalledSync) -> None:
+        """Gives everything in the body its place and drops it; repeatable at any point before that."""
+        body = SyncBody(journalled.body)
+        keys_arrived = self._machine.receive(body.raw)
+        timelines = [await self._whole(timeline, journalled.since) for timeline in body.timelines()]
+        for room_id in body.left():
+            self._rooms.forget(room_id)
+        async with self._store.transaction() as tx:
+            if keys_arrived:
+                await self._open_kept(tx)
+            for timeline in timelines:
+                await self._take(tx, timeline, first_sync=journalled.since is None)
+            for invitation in body.invitations(self._machine.user_id):
+                await tx.intend(answer_invitation(invitation, seen_in=body.next_batch))
+            await tx.journal.drop(journalled.seq)
+
+    def note_keys(self, body: SyncBody) -> None:
+        """Takes the key counts and device changes of a body that holds no events."""
+        self._machine.receive(body.raw)
+
+    async def _whole(self, timeline: Timeline, since: str | None) -> Timeline:
+        """The timeline with what was left out of it, back to the last sync or to our first join."""
+        if timeline.state_changed or timeline.limited:
+            self._rooms.forget(timeline.room_id)
+        if not timeline.limited or since is None or timeline.prev_batch is None:
+            return timeline
+        events = list(timeline.events)
+        start: str | None = timeline.prev_batch
+        while start is not None and self._own_join(events) is None:
+            page = await self._api.messages_before(timeline.room_id, start=start, end=since)
+            chunk = [event for event in page.get("chunk", []) if isinstance(event, dict) and "event_id" in event]
+            events = [*reversed(chunk), *events]
+            start = page.get("end") if chunk else None
+        return Timeline(timeline.room_id, tuple(events), limited=False, prev_batch=None, state_changed=False)
+
+    async def _take(self, tx: Transaction, timeline: Timeline, *, first_sync: bool) -> None:
+        events: Sequence[Json] = timeline.events
+        for event in events:
+            self._rooms.note(timeline.room_id, event)
+        if await tx.rooms.first_join(timeline.room_id) is None:
+            events = await self._since_first_join(tx, timeline, first_sync=first_sync)
+        planned = await tx.rooms.of_room(timeline.room_id)
+        if planned is None:
+            return
+        for event in events:
+            await self._take_event(tx, timeline.room_id, event)
+
+    async def _since_first_join(self, tx: Transaction, timeline: Timeline, *, first_sync: bool) -> Sequence[Json]:
+        """What came after we did; of a room that we were in before we knew anything, nothing."""
+        index = self._own_join(timeline.events)
+        if index is None and not first_sync:
+            return ()
+        if index is None or first_sync:
+            index = len(timeline.events) - 1
+        if timeline.events:
+            await tx.rooms.joined(timeline.room_id, timeline.events[index]["event_id"])
+        return timeline.events[index + 1 :]
+
+    def _own_join(self, events: Sequence[Json]) -> int | None:
+        for index, event in enumerate(events):
+            content = event.get("content")
+            if (
+                event.get("type") == "m.room.member"
+                and event.get("state_key") == self._machine.user_id
+                and isinstance(content, Mapping)
+                and content.get("membership") == "join"
+            ):
+                return index
+        return None
+
+    async def _take_event(self, tx: Transaction, room_id: str, event: Json) -> None:
+        sender, event_type, content = event.get("sender"), event.get("type"), event.get("content")
+        if (
+            not isinstance(sender, str)
+            or not isinstance(content, dict)
+            or "state_key" in event
+            or sender == self._machine.user_id
+        ):
+            return
+        encrypted = event_type == ENCRYPTED
+        if encrypted:
+            try:
+                opened = self._machine.decrypt(room_id, event)
+            except UndecryptableError as error:
+                _log.warning("event %s of %s cannot be read: %s", event["event_id"], sender, error)
+                if error.missing_key:
+                    await tx.undecrypted.keep(KeptEvent(room_id, event), now=tx.now)
+                return
+            event_type, content = opened.type, opened.content
+        if event_type in WANTED:
+            redacts = event.get("redacts")
+            if event_type == "m.room.redaction" and isinstance(redacts, str):
+                content = {"redacts": redacts, **content}  # outside the content before room version 11
+            wanted = RoomEvent(event["event_id"], room_id, sender, event_type, content, encrypted)
+            await tx.inbox.accept(wanted, now=tx.now)
+
+    async def _open_kept(self, tx: Transaction) -> None:
+        for kept in await tx.undecrypted.all():
+            try:
+                self._machine.decrypt(kept.room_id, kept.event)
+            except UndecryptableError as error:
+                if error.missing_key:
+                    continue
+            await self._take_event(tx, kept.room_id, kept.event)
+            await tx.undecrypted.drop(kept.event["event_id"])
+
+
+def answer_invitation(invitation: Invitation, *, seen_in: str) -> NewJob:
+    """The intent to accept or decline; the server tells of an invitation only once."""
+    return NewJob(
+        kind="answer_invitation",
+        key=f"invitation:{invitation.room_id}:{seen_in}",
+        lane=f"invitation:{invitation.room_id}",
+        payload={
+            "room_id": invitation.room_id,
+            "inviter": invitation.inviter,
+            "is_direct": invitation.is_direct,
+        },
+    )

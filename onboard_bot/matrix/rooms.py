@@ -1,0 +1,75 @@
+"""Owns what the server says about a room at this moment: levels, members, encryption.
+
+Authority is always fetched, never taken from events that passed by: nio merges levels instead of replacing them, and
+believes encrypted state. Only what cannot change (the create event) or what merely decides who gets a key (the members,
+forgotten at every membership event) is remembered.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from onboard_bot.domain.roles import PowerLevels, read_power_levels
+from onboard_bot.matrix.client_api import ClientApi
+from onboard_bot.matrix.transport import Json
+
+_READERS = frozenset({"join", "invite"})
+
+
+class Rooms:
+    """Looks at rooms through the client-server API; raises what `Transport.call` raises."""
+
+    def __init__(self, api: ClientApi) -> None:
+        self._api = api
+        self._creates: dict[str, Json] = {}
+        self._readers: dict[str, frozenset[str]] = {}
+        self._encrypted: dict[str, bool] = {}
+
+    async def create_event(self, room_id: str) -> Json:
+        """The whole `m.room.create` event."""
+        if room_id not in self._creates:
+            for event in await self._api.state(room_id):
+                if event.get("type") == "m.room.create" and event.get("state_key") == "":
+                    self._creates[room_id] = event
+        return self._creates.get(room_id, {})
+
+    async def power_levels(self, room_id: str) -> PowerLevels:
+        """The levels now."""
+        create = await self.create_event(room_id)
+        return read_power_levels(create, await self._api.state_event(room_id, "m.room.power_levels"))
+
+    async def membership(self, room_id: str, user_id: str) -> str:
+        """`join`, `invite`, `leave`, `ban` or `knock`; `leave` for somebody who never was there."""
+        content = await self._api.state_event(room_id, "m.room.member", user_id)
+        return str((content or {}).get("membership", "leave"))
+
+    async def readers(self, room_id: str) -> frozenset[str]:
+        """Who gets the keys of what we send: joined and invited people (they may read it once they join)."""
+        if room_id not in self._readers:
+            members = await self._api.members(room_id)
+            self._readers[room_id] = frozenset(user for user, state in members.items() if state in _READERS)
+        return self._readers[room_id]
+
+    async def is_encrypted(self, room_id: str) -> bool:
+        """Whether the room is encrypted; once it is, it stays so."""
+        if not self._encrypted.get(room_id):
+            content = await self._api.state_event(room_id, "m.room.encryption")
+            self._encrypted[room_id] = content is not None and bool(content.get("algorithm"))
+        return self._encrypted[room_id]
+
+    async def encryption_known(self, room_id: str) -> bool:
+        """As `is_encrypted`, but a “no” is remembered until the room's state changes."""
+        known = self._encrypted.get(room_id)
+        return await self.is_encrypted(room_id) if known is None else known
+
+    def note(self, room_id: str, event: Mapping[str, Any]) -> None:
+        """An event passed by in the room's timeline: what it may have changed is fetched anew."""
+        if event.get("type") == "m.room.member":
+            self._readers.pop(room_id, None)
+        elif event.get("type") == "m.room.encryption" and not self._encrypted.get(room_id):
+            self._encrypted.pop(room_id, None)
+
+    def forget(self, room_id: str) -> None:
+        """Events were missed: everything that can change is fetched anew."""
+        self._readers.pop(room_id, None)
+        if not self._encrypted.get(room_id):
+            self._encrypted.pop(room_id, None)

@@ -1,0 +1,202 @@
+"""Owns the bot's own account and its one session: registered once, signed in once, restored from then on.
+
+Everything is written down before it is done: the password before the registration, the device id before the login. So a
+stop at any moment leaves something to go on from, and a repeated login makes no second device.
+"""
+
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from onboard_bot.domain.passwords import Choose, generate_password
+from onboard_bot.domain.requests import AccountType
+from onboard_bot.errors import ErrorCode, FatalError, OnboardError
+from onboard_bot.homeserver.port import AccountBackend, AnswerLost, NewAccount
+from onboard_bot.matrix.client_api import ClientApi
+from onboard_bot.matrix.transport import RefusedError, TokenRejectedError, UnreachableError
+from onboard_bot.state_dir import StateDir
+
+_log = logging.getLogger(__name__)
+
+_ACCOUNT = "account.json"
+_SESSION = "session.json"
+_DEVICE_NAME = "onboard-bot"
+_DEVICE_ID_LENGTH = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Who the bot is on the server."""
+
+    user_id: str
+    device_id: str
+    token: SecretStr
+
+
+@dataclass(frozen=True, slots=True)
+class BotWish:
+    """What the configuration says of the bot's account.
+
+    `password_file` is for an account that exists already.
+    """
+
+    username: str
+    display_name: str
+    password_file: Path | None
+
+
+class OwnAccount:
+    """Brings the bot's account and session about.
+
+    Args:
+        state: Where both are remembered.
+        wish: From the configuration.
+        backend: Registers the account.
+        api: Without a token yet; gets it here.
+        choose: Where the password's and the device id's characters come from.
+    """
+
+    def __init__(self, state: StateDir, wish: BotWish, backend: AccountBackend, api: ClientApi, choose: Choose) -> None:
+        self._state = state
+        self._wish = wish
+        self._backend = backend
+        self._api = api
+        self._choose = choose
+
+    async def open(self) -> Session:
+        """The session, from wherever the last start left off.
+
+        Raises:
+            FatalError: `state_lost`, `secret_rejected`, `session_revoked`: no later try can succeed.
+            OnboardError: The endpoint is not usable now.
+            TryLater, UnreachableError, RateLimitedError: The server is not usable now; call again later.
+        """
+        await self._leave_device_without_keys()
+        session = self._state.read_json(_SESSION) or {}
+        if "access_token" in session:
+            return await self._restore(session)
+        password = await self._ensure_registered()
+        return await self._sign_in(password)
+
+    def keys_are_stored(self) -> None:
+        """The encryption store holds this device's keys; without it the device is worth nothing from now on."""
+        session = self._state.read_json(_SESSION)
+        if session is not None and not session.get("keys_stored"):
+            self._state.write_json(_SESSION, session | {"keys_stored": True})
+
+    async def _leave_device_without_keys(self) -> None:
+        """Where the encryption store is gone: a device id is never used again with a fresh store."""
+        session = self._state.read_json(_SESSION)
+        if session is None or not session.get("keys_stored") or any(self._state.crypto.iterdir()):
+            return
+        _log.warning("the encryption store is gone; signing in as a new device")
+        self._api.transport.token = SecretStr(session["access_token"])
+        with suppress(RefusedError):
+            await self._api.delete_own_session()
+        self._api.transport.token = None
+        self._state.write_json(_SESSION, {})
+
+    async def _restore(self, session: dict[str, Any]) -> Session:
+        self._api.transport.token = SecretStr(session["access_token"])
+        try:
+            await self._api.whoami()
+        except TokenRejectedError as error:
+            if not error.soft:
+                raise FatalError(
+                    ErrorCode.SESSION_REVOKED,
+                    f"The bot's session was signed out by somebody. If that was a mistake, delete {_SESSION} and the"
+                    f" folder crypto/ in {self._state.path} and start again: the bot signs in as a new device.",
+                ) from error
+            self._api.transport.token = None
+            return await self._sign_in(self._password())
+        return Session(session["user_id"], session["device_id"], SecretStr(session["access_token"]))
+
+    async def _ensure_registered(self) -> SecretStr:
+        account = self._state.read_json(_ACCOUNT)
+        if account is not None and account["username"] != self._wish.username and not account["registered"]:
+            account = None  # an earlier name that was never ours
+        if account is not None and account["username"] != self._wish.username:
+            raise FatalError(
+                ErrorCode.STATE_UNUSABLE,
+                f"The state directory {self._state.path} belongs to the account {account['username']}, but bot.username"
+                f" is {self._wish.username}. Change one of them: another state_dir, or the old name.",
+            )
+        seen_before = account is not None
+        if account is None:
+            password = generate_password(self._choose)
+            account = {"username": self._wish.username, "password": password, "registered": False}
+        if self._wish.password_file is not None and not account["registered"]:
+            account |= {"password": _read_password(self._wish.password_file), "registered": True}
+        self._state.write_json(_ACCOUNT, account)
+        if not account["registered"]:
+            await self._register(SecretStr(account["password"]), seen_before=seen_before)
+            self._state.write_json(_ACCOUNT, account | {"registered": True})
+        return SecretStr(account["password"])
+
+    async def _register(self, password: SecretStr, *, seen_before: bool) -> None:
+        account = NewAccount(
+            localpart=self._wish.username,
+            password=password,
+            display_name=self._wish.display_name,
+            admin=False,
+            account_type=AccountType.BOT,
+            session=None,
+        )
+        try:
+            await self._backend.create(account)
+        except AnswerLost as error:
+            raise UnreachableError("the answer to the bot's own registration was lost") from error
+        except OnboardError as error:
+            if error.code is ErrorCode.USERNAME_TAKEN and seen_before:
+                return  # by us, perhaps: the sign-in will tell
+            if error.code is ErrorCode.USERNAME_TAKEN:
+                self._state.write_json(_ACCOUNT, {"username": "", "registered": False})
+                raise self._lost() from error
+            if error.code in (ErrorCode.SECRET_REJECTED, ErrorCode.USERNAME_INVALID, ErrorCode.USERNAME_RESERVED):
+                raise FatalError(error.code, error.sentence) from error
+            raise
+
+    async def _sign_in(self, password: SecretStr) -> Session:
+        session = self._state.read_json(_SESSION) or {}
+        if "device_id" not in session:
+            letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+            session = {"device_id": "".join(self._choose(letters) for _ in range(_DEVICE_ID_LENGTH))}
+            self._state.write_json(_SESSION, session)
+        try:
+            answer = await self._api.login(
+                self._wish.username, password, device_id=session["device_id"], device_name=_DEVICE_NAME
+            )
+        except RefusedError as error:
+            raise self._lost() from error
+        session |= {"user_id": answer["user_id"], "access_token": answer["access_token"]}
+        self._state.write_json(_SESSION, session)
+        self._api.transport.token = SecretStr(session["access_token"])
+        return Session(session["user_id"], session["device_id"], self._api.transport.token)
+
+    def _password(self) -> SecretStr:
+        account = self._state.read_json(_ACCOUNT)
+        if account is None:
+            raise self._lost()
+        return SecretStr(account["password"])
+
+    def _lost(self) -> FatalError:
+        return FatalError(
+            ErrorCode.STATE_LOST,
+            f"The account {self._wish.username} exists on the homeserver, but the state directory {self._state.path}"
+            " does not know its password. Two ways out: choose another bot.username, or put the account's password"
+            " into a file and name it in bot.password_file.",
+        )
+
+
+def _read_password(path: Path) -> str:
+    try:
+        password = path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise FatalError(ErrorCode.SECRET_UNREADABLE, f"bot.password_file {path} cannot be read: {error}.") from error
+    if not password:
+        raise FatalError(ErrorCode.SECRET_UNREADABLE, f"bot.password_file {path} is empty.")
+    return password

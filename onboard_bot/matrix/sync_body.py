@@ -1,0 +1,96 @@
+"""Owns reading a raw `/sync` body: whatever its shape, what comes out here has the types it says."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """What happened in one joined room since the last sync.
+
+    `limited` means that events between the last sync and `prev_batch` are left out of it.
+    """
+
+    room_id: str
+    events: tuple[Json, ...]
+    limited: bool
+    prev_batch: str | None
+    state_changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """Somebody wants us in a room."""
+
+    room_id: str
+    inviter: str
+    is_direct: bool
+
+
+class SyncBody:
+    """One parsed body.
+
+    Raises:
+        ValueError: It is no sync answer at all.
+    """
+
+    def __init__(self, text: str) -> None:
+        body = json.loads(text)
+        if not isinstance(body, dict) or not isinstance(body.get("next_batch"), str):
+            raise ValueError("not a sync answer")  # noqa: TRY004 - a wrong answer, not a wrong call
+        self.raw: Json = body
+        self.next_batch: str = body["next_batch"]
+
+    @property
+    def holds_anything(self) -> bool:
+        """Whether something in it could matter after a stop."""
+        rooms = _mapping(self.raw.get("rooms"))
+        to_device = _events(self.raw.get("to_device"))
+        return bool(to_device) or any(_mapping(rooms.get(section)) for section in ("join", "invite", "leave"))
+
+    def timelines(self) -> Iterator[Timeline]:
+        """The joined rooms."""
+        for room_id, room in self._rooms("join"):
+            timeline = _mapping(room.get("timeline"))
+            prev_batch = timeline.get("prev_batch")
+            yield Timeline(
+                room_id=room_id,
+                events=tuple(event for event in _events(timeline) if isinstance(event.get("event_id"), str)),
+                limited=timeline.get("limited") is True,
+                prev_batch=prev_batch if isinstance(prev_batch, str) else None,
+                state_changed=bool(_events(room.get("state"))),
+            )
+
+    def invitations(self, own_user_id: str) -> Iterator[Invitation]:
+        """The rooms that we are invited to."""
+        for room_id, room in self._rooms("invite"):
+            for event in _events(room.get("invite_state")):
+                content = _mapping(event.get("content"))
+                if (
+                    event.get("type") == "m.room.member"
+                    and event.get("state_key") == own_user_id
+                    and content.get("membership") == "invite"
+                    and isinstance(event.get("sender"), str)
+                ):
+                    yield Invitation(room_id, event["sender"], content.get("is_direct") is True)
+
+    def left(self) -> Iterator[str]:
+        """The rooms that we are no longer in."""
+        return (room_id for room_id, _ in self._rooms("leave"))
+
+    def _rooms(self, section: str) -> Iterator[tuple[str, Json]]:
+        for room_id, room in _mapping(_mapping(self.raw.get("rooms")).get(section)).items():
+            yield room_id, _mapping(room)
+
+
+def _mapping(value: object) -> Json:
+    return value if isinstance(value, dict) else {}
+
+
+def _events(holder: object) -> list[Json]:
+    events = _mapping(holder).get("events")
+    return [event for event in events if isinstance(event, dict)] if isinstance(events, list) else []

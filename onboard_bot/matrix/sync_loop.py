@@ -1,0 +1,106 @@
+"""Owns asking the server what is new, for ever: body and token are ours before anything is done with them."""
+
+import json
+import logging
+from collections.abc import Callable
+
+from onboard_bot.backoff import Backoff
+from onboard_bot.clock import Clock
+from onboard_bot.matrix.client_api import ClientApi
+from onboard_bot.matrix.encryption import Encryption
+from onboard_bot.matrix.intake import Intake
+from onboard_bot.matrix.sync_body import SyncBody
+from onboard_bot.matrix.transport import RateLimitedError, RefusedError, TokenRejectedError, UnreachableError
+from onboard_bot.store.journal import JournalledSync
+from onboard_bot.store.transaction import Store
+
+_log = logging.getLogger(__name__)
+
+_LONG_POLL_MS = 30_000
+_FILTER = json.dumps(
+    {
+        "room": {
+            "timeline": {"limit": 100},
+            "state": {"lazy_load_members": True},
+            "ephemeral": {"types": []},
+            "account_data": {"types": []},
+        },
+        "presence": {"types": []},
+        "account_data": {"types": []},
+    }
+)
+
+
+class SyncLoop:
+    """Runs until it is cancelled; the server's failures only make it wait.
+
+    Args:
+        api: Whose sync is asked.
+        intake: Applies the bodies.
+        encryption: Kept stocked between two syncs.
+        store: Keeps the journal.
+        clock: For waiting.
+        on_synced: Told after every good sync, once its content has its place.
+    """
+
+    def __init__(
+        self,
+        api: ClientApi,
+        intake: Intake,
+        encryption: Encryption,
+        store: Store,
+        *,
+        clock: Clock,
+        on_synced: Callable[[], None],
+    ) -> None:
+        self._api = api
+        self._intake = intake
+        self._encryption = encryption
+        self._store = store
+        self._clock = clock
+        self._on_synced = on_synced
+
+    async def run(self) -> None:
+        """Goes on for ever.
+
+        Raises:
+            TokenRejectedError: The session is over.
+        """
+        backoff = Backoff()
+        while True:
+            try:
+                await self.once(timeout_ms=_LONG_POLL_MS)
+                backoff.succeeded()
+            except TokenRejectedError:
+                raise
+            except RateLimitedError as error:
+                await self._clock.sleep(error.wait)
+            except Exception as error:  # noqa: BLE001 - the loop outlives whatever a server or a stranger sends
+                wait = backoff.after_failure()
+                expected = isinstance(error, UnreachableError | RefusedError | ValueError)
+                _log.warning("sync failed (%s); again in %.1f s", error, wait, exc_info=not expected)
+                await self._clock.sleep(wait)
+
+    async def once(self, *, timeout_ms: int) -> None:
+        """What a stop left behind, then one sync.
+
+        Args:
+            timeout_ms: How long the server may wait for news; 0 for the base line before the bot joins anything.
+        """
+        async with self._store.reading() as tx:
+            since = await tx.journal.token()
+            pending = await tx.journal.pending()
+        for journalled in pending:
+            await self._intake.apply(journalled)
+        text = await self._api.sync(since=since, filter_json=_FILTER, timeout_ms=timeout_ms)
+        body = SyncBody(text)
+        if body.holds_anything:
+            async with self._store.transaction() as tx:
+                seq = await tx.journal.add(since=since, body=text, next_batch=body.next_batch)
+            await self._intake.apply(JournalledSync(seq, since, text))
+        else:
+            async with self._store.transaction() as tx:
+                await tx.journal.skip_to(body.next_batch)
+            self._intake.note_keys(body)
+        self._on_synced()
+        await self._encryption.keep_keys_stocked()

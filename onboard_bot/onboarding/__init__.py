@@ -1,0 +1,1 @@
+"""What happens: the use cases. One function is one transaction; effects are intents."""

@@ -1,0 +1,100 @@
+"""Owns the names of the intents that use cases leave behind: kind, key and lane of each job.
+
+A key names what the job is about, so that the same intent twice is one job, and its message one message.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+from onboard_bot.domain.requests import Request
+from onboard_bot.store.jobs import NewJob
+
+SLOW_AFTER = 1.5
+CREDENTIALS_LIVE = 24 * 3600.0
+
+
+class JobKind(StrEnum):
+    """Which effect carries a job out; `jobs/` has one file for each."""
+
+    SEND = "send"
+    ANSWER = "answer"
+    CREATE_ACCOUNT = "create_account"
+    DELIVER_CREDENTIALS = "deliver_credentials"
+    ERASE_CREDENTIALS = "erase_credentials"
+    ANSWER_INVITATION = "answer_invitation"
+    INVITE_ADMIN = "invite_admin"
+
+
+def into_room(room_id: str) -> str:
+    """The lane of everything that is said in one room: in order, one at a time."""
+    return f"room:{room_id}"
+
+
+def send(*, about: str, room_id: str, event_type: str, content: Mapping[str, Any], delay: float = 0.0) -> NewJob:
+    """Say something; `content` must hold no secret."""
+    return NewJob(
+        JobKind.SEND,
+        key=about,
+        lane=into_room(room_id),
+        payload={"room_id": room_id, "type": event_type, "content": dict(content)},
+        delay=delay,
+    )
+
+
+def slow_sign(request: Request) -> NewJob:
+    """A ⏳ on the command, if the answer takes longer than a moment."""
+    relation = {"rel_type": "m.annotation", "event_id": request.origin_event, "key": "⏳"}
+    return send(
+        about=slow_sign_key(request),
+        room_id=request.origin_room,
+        event_type="m.reaction",
+        content={"m.relates_to": relation},
+        delay=SLOW_AFTER,
+    )
+
+
+def slow_sign_key(request: Request) -> str:
+    """Names the ⏳, so that a quick answer can withdraw it."""
+    return f"slow:{request.origin_event}"
+
+
+def answer(request: Request) -> NewJob:
+    """Tell the room what became of a request."""
+    return NewJob(
+        JobKind.ANSWER,
+        key=f"answer:{request.origin_event}",
+        lane=into_room(request.origin_room),
+        payload={"request_id": request.id},
+    )
+
+
+def create_account(request: Request) -> NewJob:
+    """Make the account."""
+    return NewJob(
+        JobKind.CREATE_ACCOUNT,
+        key=f"create:{request.id}",
+        lane=f"request:{request.id}",
+        payload={"request_id": request.id},
+    )
+
+
+def deliver_credentials(request: Request) -> NewJob:
+    """Bring the password to the person who asked."""
+    return NewJob(
+        JobKind.DELIVER_CREDENTIALS,
+        key=f"credentials:{request.id}",
+        lane=f"person:{request.requester}",
+        payload={"request_id": request.id},
+    )
+
+
+def erase_credentials(request: Request) -> NewJob:
+    """Forget the password a day after it was delivered, and remove its message."""
+    return NewJob(
+        JobKind.ERASE_CREDENTIALS,
+        key=f"erase:{request.id}",
+        lane=f"request:{request.id}",
+        payload={"request_id": request.id},
+        delay=CREDENTIALS_LIVE,
+    )

@@ -1,0 +1,114 @@
+"""Owns the state directory: its modes, its private files, and that one process at a time runs on it.
+
+What lies where (design, section 3): `crypto/` holds only the encryption store and may be deleted as a whole; the
+account's password, the session, the cross-signing seeds, the key file and the database lie beside it.
+"""
+
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from onboard_bot.errors import ErrorCode, FatalError
+
+KEY_BYTES = 32
+
+
+class StateDir:
+    """The folder that holds everything the bot must remember.
+
+    Args:
+        path: Made if it is not there, mode 0700.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.database = path / "onboard.db"
+        self.crypto = path / "crypto"
+        self._lock_file = path / "lock"
+
+    def prepare(self) -> None:
+        """Makes the folders, and takes the rights of others away.
+
+        Raises:
+            FatalError: `state_unusable`, when the folder cannot be made or written.
+        """
+        try:
+            for folder in (self.path, self.crypto):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                folder.chmod(0o700)
+        except OSError as error:
+            raise FatalError(
+                ErrorCode.STATE_UNUSABLE,
+                f"The state directory {self.path} cannot be used: {error.strerror}. Set bot.state_dir to a folder that"
+                " the bot may write.",
+            ) from error
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Holds the directory against a second `run`; the lock dies with the process.
+
+        Raises:
+            FatalError: `state_in_use`, naming the process that holds it.
+        """
+        descriptor = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
+                raise FatalError(
+                    ErrorCode.STATE_IN_USE,
+                    f"The state directory {self.path} is held by another onboard-bot, process {holder}."
+                    " Stop it first; two bots on one state would break its encryption.",
+                ) from error
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """A private file's values; None where there is none."""
+        try:
+            text = (self.path / name).read_text()
+        except FileNotFoundError:
+            return None
+        values = json.loads(text)
+        if not isinstance(values, dict):
+            raise FatalError(ErrorCode.STATE_UNUSABLE, f"{self.path / name} does not hold what the bot wrote there.")
+        return values
+
+    def write_json(self, name: str, values: dict[str, Any]) -> None:
+        """Replaces a private file in one step; it is on the disk when this returns."""
+        self._write(name, json.dumps(values, indent=1).encode())
+
+    def key(self, name: str) -> bytes:
+        """A key file's 32 random bytes, made at first use."""
+        try:
+            stored = (self.path / name).read_bytes()
+        except FileNotFoundError:
+            stored = secrets.token_bytes(KEY_BYTES)
+            self._write(name, stored)
+        if len(stored) != KEY_BYTES:
+            raise FatalError(ErrorCode.STATE_UNUSABLE, f"The key file {self.path / name} is damaged; restore it.")
+        return stored
+
+    def _write(self, name: str, content: bytes) -> None:
+        target = self.path / name
+        temporary = self.path / f".{name}.new"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+        folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

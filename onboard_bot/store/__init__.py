@@ -1,0 +1,1 @@
+"""The one database: tables, transactions, migrations. The only importer of SQLAlchemy."""

@@ -1,0 +1,137 @@
+"""Owns the requests' rows."""
+
+from typing import Any
+
+from sqlalchemy import Row, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from onboard_bot.clock import Timestamp
+from onboard_bot.domain.requests import OPEN, AccountType, Origin, Request, State, Wish, may_become
+from onboard_bot.store.tables import requests
+
+
+class StateMovedError(Exception):
+    """The request is no longer in the state that the caller saw."""
+
+
+class Requests:
+    """The requests, within one transaction."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def add(self, request: Request, *, sealed_password: bytes) -> None:
+        """A new request; its username must not be held by another open one."""
+        wish = request.wish
+        await self._connection.execute(
+            insert(requests).values(
+                id=request.id,
+                state=request.state,
+                username=wish.username,
+                display_name=wish.display_name,
+                admin=wish.admin,
+                account_type=wish.account_type,
+                room_sets=list(wish.room_sets),
+                note=wish.note,
+                quiet=wish.quiet,
+                origin=request.origin,
+                requester=request.requester,
+                origin_room=request.origin_room,
+                origin_event=request.origin_event,
+                thread_root=request.thread_root,
+                created_at=request.created_at,
+                sealed_password=sealed_password,
+            )
+        )
+
+    async def get(self, request_id: str) -> Request | None:
+        """A request by its id."""
+        row = (await self._connection.execute(select(requests).where(requests.c.id == request_id))).first()
+        return None if row is None else _request(row)
+
+    async def exists(self, request_id: str) -> bool:
+        """Whether this id was ever given out."""
+        return await self.get(request_id) is not None
+
+    async def open_for(self, username: str) -> Request | None:
+        """The open request that holds a username."""
+        query = select(requests).where(requests.c.username == username, requests.c.state.in_(OPEN))
+        row = (await self._connection.execute(query)).first()
+        return None if row is None else _request(row)
+
+    async def advance(
+        self,
+        request: Request,
+        state: State,
+        *,
+        now: Timestamp,
+        user_id: str | None = None,
+        error: str | None = None,
+    ) -> None:
+        """Moves a request on, if it still is where the caller saw it.
+
+        Raises:
+            StateMovedError: It is not, or the table of transitions has no such step.
+        """
+        if not may_become(request.state, state):
+            raise StateMovedError(f"request {request.id}: {request.state} does not become {state}")
+        changed: dict[str, Any] = {"state": state}
+        if user_id is not None:
+            changed["user_id"] = user_id
+        if error is not None:
+            changed["error"] = error
+        if state not in OPEN:
+            changed["finished_at"] = now
+        result = await self._connection.execute(
+            update(requests).where(requests.c.id == request.id, requests.c.state == request.state).values(**changed)
+        )
+        if result.rowcount != 1:
+            raise StateMovedError(f"request {request.id} is no longer {request.state}")
+
+    async def sealed_password(self, request_id: str) -> bytes | None:
+        """The encrypted password; None once it was erased."""
+        query = select(requests.c.sealed_password).where(requests.c.id == request_id)
+        sealed: bytes | None = await self._connection.scalar(query)
+        return sealed
+
+    async def erase_password(self, request_id: str) -> None:
+        """The password need not be known any more."""
+        await self._connection.execute(update(requests).where(requests.c.id == request_id).values(sealed_password=None))
+
+    async def credentials_sent(self, request_id: str, *, room_id: str, event_id: str) -> None:
+        """Keeps which message holds the credentials, so that it can be removed."""
+        await self._connection.execute(
+            update(requests)
+            .where(requests.c.id == request_id)
+            .values(credentials_room=room_id, credentials_event=event_id)
+        )
+
+    async def credentials_message(self, request_id: str) -> tuple[str, str] | None:
+        """Room and event of the message that holds the credentials."""
+        query = select(requests.c.credentials_room, requests.c.credentials_event).where(requests.c.id == request_id)
+        row = (await self._connection.execute(query)).first()
+        return None if row is None or row.credentials_event is None else (row.credentials_room, row.credentials_event)
+
+
+def _request(row: Row[Any]) -> Request:
+    return Request(
+        id=row.id,
+        state=State(row.state),
+        wish=Wish(
+            username=row.username,
+            display_name=row.display_name,
+            admin=row.admin,
+            account_type=None if row.account_type is None else AccountType(row.account_type),
+            room_sets=tuple(row.room_sets),
+            note=row.note,
+            quiet=row.quiet,
+        ),
+        origin=Origin(row.origin),
+        requester=row.requester,
+        origin_room=row.origin_room,
+        origin_event=row.origin_event,
+        thread_root=row.thread_root,
+        created_at=row.created_at,
+        user_id=row.user_id,
+        error=row.error,
+    )

@@ -1,0 +1,88 @@
+"""Owns which rooms the bot has a purpose for, and since when it is in them."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from onboard_bot.store.tables import joins, rooms
+
+
+class Purpose(StrEnum):
+    """Why the bot has this room."""
+
+    ADMIN = "admin"
+    DIRECT = "direct"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRoom:
+    """A room that is there, or that is being made.
+
+    `peer` is the other person of a direct room, empty otherwise. `room_id` is None until the server's answer is known.
+    `marker` stands in the `m.room.create` content of a room that the bot made.
+    """
+
+    marker: str
+    purpose: Purpose
+    peer: str
+    room_id: str | None
+    made_by_bot: bool
+
+
+class Rooms:
+    """The rooms, within one transaction."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def find(self, purpose: Purpose, peer: str = "") -> PlannedRoom | None:
+        """The room of this purpose."""
+        query = select(rooms).where(rooms.c.purpose == purpose, rooms.c.peer == peer)
+        row = (await self._connection.execute(query)).first()
+        return None if row is None else _planned(row)
+
+    async def of_room(self, room_id: str) -> PlannedRoom | None:
+        """What this room is for, None where it is none of ours."""
+        row = (await self._connection.execute(select(rooms).where(rooms.c.room_id == room_id))).first()
+        return None if row is None else _planned(row)
+
+    async def plan(self, room: PlannedRoom) -> None:
+        """Keeps the intent to have a room, or one that is there already."""
+        await self._connection.execute(
+            insert(rooms).values(
+                marker=room.marker,
+                purpose=room.purpose,
+                peer=room.peer,
+                room_id=room.room_id,
+                made_by_bot=room.made_by_bot,
+            )
+        )
+
+    async def settle(self, marker: str, room_id: str) -> None:
+        """The planned room is this one."""
+        await self._connection.execute(update(rooms).where(rooms.c.marker == marker).values(room_id=room_id))
+
+    async def forget(self, marker: str) -> None:
+        """The room is of no use any more."""
+        await self._connection.execute(delete(rooms).where(rooms.c.marker == marker))
+
+    async def first_join(self, room_id: str) -> str | None:
+        """The event by which the bot came into the room; None where its arrival was not seen yet."""
+        query = select(joins.c.event_id).where(joins.c.room_id == room_id)
+        event_id: str | None = await self._connection.scalar(query)
+        return event_id
+
+    async def joined(self, room_id: str, event_id: str) -> None:
+        """Keeps the first join; later ones change nothing."""
+        row = upsert(joins).values(room_id=room_id, event_id=event_id)
+        await self._connection.execute(row.on_conflict_do_nothing(index_elements=["room_id"]))
+
+
+def _planned(row: object) -> PlannedRoom:
+    values = row._mapping  # type: ignore[attr-defined]  # noqa: SLF001 - SQLAlchemy's public name for it
+    return PlannedRoom(
+        values["marker"], Purpose(values["purpose"]), values["peer"], values["room_id"], values["made_by_bot"]
+    )

@@ -1,0 +1,61 @@
+"""Owns bringing the database to the shape that this program knows, before anything else opens it."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from onboard_bot.errors import ErrorCode, FatalError
+from onboard_bot.store.engine import apply_recipe, sqlite_url
+
+LATEST = "0001"
+_KNOWN = frozenset({"0001"})
+
+
+def bring_up_to_date(path: Path) -> None:
+    """Creates the database or takes it forward; never back.
+
+    Alembic is imported only when there is something to do: a warm start does not pay for it.
+
+    Raises:
+        FatalError: `state_unusable`, when a newer program wrote the database, or it cannot be read or written.
+    """
+    try:
+        revision = _revision(path)
+        if revision == LATEST:
+            return
+        if revision is not None and revision not in _KNOWN:
+            raise FatalError(
+                ErrorCode.STATE_UNUSABLE,
+                f"The database {path} was written by a newer onboard-bot (schema {revision}; this program knows"
+                f" {LATEST}). Start that newer version again, or restore a backup from before the upgrade.",
+            )
+        _migrate(path)
+    except sqlite3.Error as error:
+        raise FatalError(ErrorCode.STATE_UNUSABLE, f"The database {path} cannot be used: {error}.") from error
+
+
+def _revision(path: Path) -> str | None:
+    if not path.exists():
+        return None
+    with closing(sqlite3.connect(path)) as connection:
+        has_table = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
+        row = connection.execute("SELECT version_num FROM alembic_version").fetchone() if has_table else None
+    return None if row is None else str(row[0])
+
+
+def _migrate(path: Path) -> None:
+    from alembic import command  # noqa: PLC0415 - see bring_up_to_date
+    from alembic.config import Config  # noqa: PLC0415 - the same
+    from sqlalchemy import create_engine  # noqa: PLC0415 - the same
+
+    engine = create_engine(sqlite_url(path, driver="pysqlite"))
+    apply_recipe(engine)
+    config = Config()
+    config.set_main_option("script_location", "onboard_bot.store:migrations")
+    try:
+        with engine.connect() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            connection.commit()
+    finally:
+        engine.dispose()

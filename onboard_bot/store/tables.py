@@ -1,0 +1,158 @@
+"""Owns the shape of the database; `migrations/` owns how it came to be. A test holds the two together."""
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+metadata = MetaData()
+
+meta = Table("meta", metadata, Column("key", String, primary_key=True), Column("value", Text, nullable=False))
+
+# A raw /sync body and the token it was asked with; deleted when everything in it has its place.
+sync_journal = Table(
+    "sync_journal",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("since", Text),
+    Column("body", Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# One row per event that somebody meant for us; the event id makes a second arrival a no-op. `content` is emptied once
+# the event has had its effect.
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("event_id", Text, nullable=False, unique=True),
+    Column("room_id", Text, nullable=False),
+    Column("sender", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("content", JSON),
+    Column("encrypted", Boolean, nullable=False),
+    Column("received_at", Float, nullable=False),
+    Column("done", Boolean, nullable=False),
+    Index("inbox_open", "seq", sqlite_where=text("NOT done"), postgresql_where=text("NOT done")),
+    sqlite_autoincrement=True,
+)
+
+# Encrypted events whose key has not arrived; tried again when one does.
+undecrypted = Table(
+    "undecrypted",
+    metadata,
+    Column("event_id", Text, primary_key=True),
+    Column("room_id", Text, nullable=False),
+    Column("session_id", Text, nullable=False),
+    Column("event", JSON, nullable=False),
+    Column("received_at", Float, nullable=False),
+)
+
+# Rooms that the bot has a purpose for. The row stands before the room does: `marker` is in the room's creation
+# content, so that a room whose creation was not answered is found again. `purpose` is "admin" or "direct"; `peer` is
+# the other person.
+rooms = Table(
+    "rooms",
+    metadata,
+    Column("marker", Text, primary_key=True),
+    Column("purpose", Text, nullable=False),
+    Column("peer", Text, nullable=False),
+    Column("room_id", Text, unique=True),
+    Column("made_by_bot", Boolean, nullable=False),
+    UniqueConstraint("purpose", "peer"),
+)
+
+# The bot's first join of a room: nothing before it is ever obeyed.
+joins = Table("joins", metadata, Column("room_id", Text, primary_key=True), Column("event_id", Text, nullable=False))
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("username", Text, nullable=False),
+    Column("display_name", Text),
+    Column("admin", Boolean, nullable=False),
+    Column("account_type", Text),
+    Column("room_sets", JSON, nullable=False),
+    Column("note", Text),
+    Column("quiet", Boolean, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("requester", Text, nullable=False),
+    Column("origin_room", Text, nullable=False),
+    Column("origin_event", Text, nullable=False, unique=True),
+    Column("thread_root", Text),
+    Column("created_at", Float, nullable=False),
+    Column("decided_at", Float),
+    Column("finished_at", Float),
+    Column("user_id", Text),
+    Column("error", Text),
+    # Encrypted with the key file; emptied when the credentials need not be known any more.
+    Column("sealed_password", LargeBinary),
+    Column("credentials_event", Text),
+    Column("credentials_room", Text),
+    Index(
+        "one_open_request_per_username",
+        "username",
+        unique=True,
+        sqlite_where=text("state IN ('pending', 'approved', 'creating', 'unknown')"),
+        postgresql_where=text("state IN ('pending', 'approved', 'creating', 'unknown')"),
+    ),
+)
+
+# What is to be done outside the database. `key` names the intent: asking twice for the same thing is one job. Jobs of
+# one lane run one after the other.
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("kind", Text, nullable=False),
+    Column("key", Text, nullable=False, unique=True),
+    Column("lane", Text, nullable=False),
+    Column("payload", JSON, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("run_after", Float, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("first_attempt_at", Float),
+    Column("created_at", Float, nullable=False),
+    Column("finished_at", Float),
+    Column("last_error", Text),
+    Index("jobs_open", "run_after", sqlite_where=text("state = 'open'"), postgresql_where=text("state = 'open'")),
+    sqlite_autoincrement=True,
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("at", Float, nullable=False),
+    Column("verb", Text, nullable=False),
+    Column("request_id", Text),
+    Column("facts", Text, nullable=False),
+    Column("personal", Text),
+    Column("salt", LargeBinary),
+    Column("personal_digest", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    Index("audit_of_request", "request_id"),
+)
+
+# Where and when the homeserver limited us: all that a plain account can know about its rate limits.
+rate_limits = Table(
+    "rate_limits",
+    metadata,
+    Column("route", Text, primary_key=True),
+    Column("hour", Integer, primary_key=True),
+    Column("times", Integer, nullable=False),
+    Column("longest_wait", Float, nullable=False),
+)

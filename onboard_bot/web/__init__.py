@@ -1,0 +1,1 @@
+"""Health for operators now; pages for newcomers later. The only user of aiohttp.web."""

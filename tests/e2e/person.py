@@ -1,0 +1,219 @@
+"""A person with an ordinary encrypted client: matrix-nio's own AsyncClient, which shares no code with the bot's."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from nio import AsyncClientConfig, InviteMemberEvent, LoginResponse, MegolmEvent, RoomSendResponse
+from nio.client.async_client import AsyncClient
+from pydantic import SecretStr
+
+from onboard_bot.matrix.client_api import ClientApi
+from onboard_bot.matrix.cross_signing import SEED_BYTES, USAGES, Identity, sign_own_device
+from onboard_bot.matrix.transport import Transport
+
+CONTENT_KEY = "io.github.onboard_bot"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An event as the person's client shows it."""
+
+    room_id: str
+    event_id: str
+    sender: str
+    type: str
+    content: dict[str, Any]
+    encrypted: bool
+
+    @property
+    def body(self) -> str:
+        return str(self.content.get("body", ""))
+
+    @property
+    def about(self) -> dict[str, Any]:
+        value = self.content.get(CONTENT_KEY)
+        return value if isinstance(value, dict) else {}
+
+    @property
+    def in_reply_to(self) -> str | None:
+        relation = self.content.get("m.relates_to") or {}
+        return (relation.get("m.in_reply_to") or {}).get("event_id")
+
+
+@dataclass
+class Person:
+    """A signed-in person; `seen` is everything their client received, in order."""
+
+    client: AsyncClient
+    seen: list[Seen] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    invited_to: dict[str, str] = field(default_factory=dict)
+    _news: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    @property
+    def user_id(self) -> str:
+        return str(self.client.user_id)
+
+    async def turn(self, *, timeout_ms: int = 0) -> None:
+        """One sync with everything that nio's own loop does beside it."""
+        response = await self.client.sync(timeout=timeout_ms, full_state=False)
+        if self.client.should_upload_keys:
+            await self.client.keys_upload()
+        if self.client.should_query_keys:
+            await self.client.keys_query()
+        if self.client.should_claim_keys:
+            await self.client.keys_claim(self.client.get_users_for_key_claiming())
+        await self.client.send_to_device_messages()
+        for room_id, room in getattr(getattr(response, "rooms", None), "join", {}).items():
+            for event in room.timeline.events:
+                self._take(room_id, event)
+        for room_id, invite in getattr(getattr(response, "rooms", None), "invite", {}).items():
+            for event in invite.invite_state:
+                if isinstance(event, InviteMemberEvent) and event.state_key == self.user_id:
+                    self.invited_to[room_id] = event.sender
+        async with self._news:
+            self._news.notify_all()
+
+    def _take(self, room_id: str, event: Any) -> None:
+        source = event.source
+        if isinstance(event, MegolmEvent):
+            self.unreadable.append(event.event_id)
+            return
+        self.seen.append(
+            Seen(
+                room_id,
+                event.event_id,
+                event.sender,
+                source.get("type", ""),
+                source.get("content", {}),
+                encrypted=bool(getattr(event, "decrypted", False)),
+            )
+        )
+
+    async def live(self) -> None:
+        """Syncs until it is cancelled."""
+        while True:
+            await self.turn(timeout_ms=5000)
+
+    async def until(self, what: Callable[[], Any], *, within: float = 20.0, why: str = "") -> Any:
+        """Waits until `what()` is true; its value."""
+
+        async def waiting() -> Any:
+            async with self._news:
+                while not (value := what()):
+                    await self._news.wait()
+                return value
+
+        try:
+            return await asyncio.wait_for(waiting(), within)
+        except TimeoutError:
+            shown = "\n".join(f"  {e.room_id} {e.sender} {e.type}: {e.body[:150]} {e.about}" for e in self.seen[-12:])
+            raise AssertionError(
+                f"{self.user_id} waited {within} s in vain for {why or what}; last seen:\n{shown}\n"
+                f"unreadable: {self.unreadable[-5:]}, invited to: {self.invited_to}"
+            ) from None
+
+    async def invitation_from(self, inviter: str, *, within: float = 30.0, but: set[str] = frozenset()) -> str:  # type: ignore[assignment]
+        """The room that somebody invited this person to."""
+        found: str = await self.until(
+            lambda: next((r for r, who in self.invited_to.items() if who == inviter and r not in but), None),
+            within=within,
+            why=f"an invitation from {inviter}",
+        )
+        return found
+
+    async def join(self, room_id: str) -> None:
+        await self.client.join(room_id)
+        self.invited_to.pop(room_id, None)
+        await self.until(lambda: room_id in self.client.rooms, why=f"being in {room_id}")
+
+    async def say(self, room_id: str, body: str, **extra: Any) -> str:
+        """Says something; the event's id."""
+        return await self.send(room_id, {"msgtype": "m.text", "body": body, **extra})
+
+    async def send(self, room_id: str, content: dict[str, Any], event_type: str = "m.room.message") -> str:
+        room = self.client.rooms[room_id]
+        if room.encrypted and not room.members_synced:
+            await self.client.joined_members(room_id)
+        while self.client.should_query_keys:
+            await self.client.keys_query()
+        response = await self.client.room_send(
+            room_id, event_type, content, tx_id=secrets.token_hex(8), ignore_unverified_devices=True
+        )
+        assert isinstance(response, RoomSendResponse), response
+        return str(response.event_id)
+
+    async def reply_to(self, event_id: str, *, within: float = 20.0, kind: str | None = None) -> Seen:
+        """The answer to what this person said."""
+        found: Seen = await self.until(
+            lambda: next(
+                (
+                    e
+                    for e in self.seen
+                    if e.in_reply_to == event_id
+                    and e.type == "m.room.message"
+                    and (kind is None or e.about.get("kind") == kind)
+                ),
+                None,
+            ),
+            within=within,
+            why=f"a reply to {event_id}",
+        )
+        return found
+
+    async def message(self, *, within: float = 20.0, **about: Any) -> Seen:
+        """The first message whose content key says all this."""
+        found: Seen = await self.until(
+            lambda: next((e for e in self.seen if about.items() <= e.about.items()), None),
+            within=within,
+            why=f"a message about {about}",
+        )
+        return found
+
+
+class _Signer:
+    """What cross-signing wants to know of nio's client."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self.device_id = str(client.device_id)
+        self._client = client
+
+    def sign(self, text: str) -> str:
+        assert self._client.olm is not None
+        return str(self._client.olm.account.sign(text))
+
+
+@asynccontextmanager
+async def signed_in(
+    homeserver: str, user_id: str, password: str, folder: Path, *, cross_sign: bool = True
+) -> AsyncIterator[Person]:
+    """A person who signed in on a new device, signed that device, and syncs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = AsyncClientConfig(store_sync_tokens=False, pickle_key="tests")
+    client = AsyncClient(homeserver, user_id, store_path=str(folder), config=config)
+    person = Person(client)
+    living: asyncio.Task[None] | None = None
+    try:
+        response = await client.login(password, device_name="tests")
+        assert isinstance(response, LoginResponse), response
+        await person.turn()
+        if cross_sign:
+            async with aiohttp.ClientSession() as http:
+                transport = Transport(http, homeserver)
+                transport.token = SecretStr(client.access_token)
+                identity = Identity(user_id, {usage: secrets.token_bytes(SEED_BYTES) for usage in USAGES})
+                await sign_own_device(ClientApi(transport), _Signer(client), identity)  # type: ignore[arg-type]
+        living = asyncio.create_task(person.live())
+        yield person
+    finally:
+        if living is not None:
+            living.cancel()
+            with suppress(asyncio.CancelledError):
+                await living
+        await client.close()

@@ -1,0 +1,40 @@
+"""What is derived from the code is what the code says now."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from onboard_bot.errors import ErrorCode
+
+ROOT = Path(__file__).resolve().parents[2]
+GENERATE = ROOT / "docs" / "generate.py"
+
+
+def test_every_generated_file_is_current() -> None:
+    done = subprocess.run([sys.executable, GENERATE, "--check"], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+
+
+def test_a_stale_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    copy = tmp_path / "docs" / "generate.py"
+    copy.write_text(GENERATE.read_text(encoding="utf-8"), encoding="utf-8")
+    command = [sys.executable, str(copy)]
+
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    (tmp_path / "docs" / "errors.md").write_text("old", encoding="utf-8")
+    (tmp_path / "config.example.yaml").unlink()
+    stale = subprocess.run([*command, "--check"], capture_output=True, text=True, check=False)
+
+    assert stale.returncode == 1
+    assert "docs/errors.md" in stale.stdout
+    assert "config.example.yaml" in stale.stdout
+    assert "docs/configuration.md" not in stale.stdout
+    assert (tmp_path / "docs" / "errors.md").read_text(encoding="utf-8") == "old"
+
+
+@pytest.mark.parametrize("code", list(ErrorCode))
+def test_every_error_code_is_in_the_list(code: ErrorCode) -> None:
+    assert f"| `{code}` |" in (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
