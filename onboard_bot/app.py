@@ -37,14 +37,9 @@ from onboard_bot.matrix.client_api import ClientApi
 from onboard_bot.matrix.machine import Machine
 from onboard_bot.matrix.own_identity import sign_in_public
 from onboard_bot.matrix.session import BotWish, OwnAccount, Session
-from onboard_bot.matrix.transport import (
-    RateLimitedError,
-    RefusedError,
-    TokenRejectedError,
-    Transport,
-    UnreachableError,
-)
+from onboard_bot.matrix.transport import Transport
 from onboard_bot.onboarding.effects import JobKind
+from onboard_bot.onboarding.ports import RateLimitedError, RefusedError, TokenRejectedError, UnreachableError
 from onboard_bot.onboarding.register import RegistrationRules
 from onboard_bot.state_dir import StateDir
 from onboard_bot.store.engine import Database, sqlite_url

@@ -18,9 +18,8 @@ from onboard_bot.domain.passwords import Choose
 from onboard_bot.domain.request_ids import generate_request_id
 from onboard_bot.domain.roles import Actor, Role, role_in_room
 from onboard_bot.errors import ErrorCode, OnboardError
-from onboard_bot.matrix.transport import RateLimitedError, RefusedError, UnreachableError
 from onboard_bot.onboarding import effects
-from onboard_bot.onboarding.ports import RoomView
+from onboard_bot.onboarding.ports import RateLimitedError, RefusedError, RoomView, UnreachableError
 from onboard_bot.onboarding.register import Asked, RegistrationRules, register
 from onboard_bot.store.inbox import RoomEvent
 from onboard_bot.store.rooms import Purpose

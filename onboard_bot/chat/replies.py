@@ -109,8 +109,8 @@ def why_failed(code: ErrorCode, username: str) -> str:
 
 
 _REASONS = {
-    ErrorCode.USERNAME_TAKEN: "The username {username} is taken: there is, or was, such an account. Please choose another"
-    " one.",
+    ErrorCode.USERNAME_TAKEN: "The username {username} is taken: there is, or was, such an account. Please choose"
+    " another one.",
     ErrorCode.USERNAME_INVALID: "The homeserver does not allow the username {username}. Please choose another one.",
     ErrorCode.USERNAME_RESERVED: "The username {username} belongs to an application service of the homeserver. Please"
     " choose another one.",

@@ -12,6 +12,8 @@ from typing import Any
 
 DEFAULT_INVITE_LEVEL = 0
 DEFAULT_STATE_LEVEL = 50
+ADMIN_LEVEL = 100
+"""What the configured admins have in a room that the bot made (design, section 3, `admin_room.admins`)."""
 
 
 class Role(IntEnum):

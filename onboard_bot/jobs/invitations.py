@@ -4,10 +4,9 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from onboard_bot.domain.roles import ADMIN_LEVEL
 from onboard_bot.jobs.effect import Effect, Record
-from onboard_bot.matrix.admin_room import ADMIN_LEVEL
-from onboard_bot.matrix.transport import RefusedError
-from onboard_bot.onboarding.ports import Membership, RoomView
+from onboard_bot.onboarding.ports import Membership, RefusedError, RoomView
 from onboard_bot.store.jobs import Job
 from onboard_bot.store.rooms import Purpose
 from onboard_bot.store.transaction import Transaction

@@ -10,7 +10,7 @@ from onboard_bot.backoff import wait_before_try
 from onboard_bot.clock import Clock
 from onboard_bot.homeserver.port import TryLater
 from onboard_bot.jobs.effect import Effect, PostponedError, Record
-from onboard_bot.matrix.transport import RateLimitedError, RefusedError, TokenRejectedError, UnreachableError
+from onboard_bot.onboarding.ports import RateLimitedError, RefusedError, TokenRejectedError, UnreachableError
 from onboard_bot.store.jobs import Job
 from onboard_bot.store.transaction import Store
 
@@ -18,6 +18,8 @@ _log = logging.getLogger(__name__)
 
 _FAULTS_ALLOWED = 10
 _LONGEST_SLEEP = 60.0
+_LAST_MOMENTS = 7.0
+_AFTER_STORE_FAULT = 1.0
 
 
 class Runner:
@@ -45,12 +47,22 @@ class Runner:
                 await self._start_workable()
                 await self._wait()
         finally:
-            await self.drain()
+            await self._come_to_an_end()
 
     async def drain(self) -> None:
         """Waits for what is running."""
         if self._running:
             await asyncio.wait(self._running.values())
+
+    async def _come_to_an_end(self) -> None:
+        """Lets what is running finish; what does not in time is cut off, and done again after the next start."""
+        if not self._running:
+            return
+        _, late = await asyncio.wait(self._running.values(), timeout=_LAST_MOMENTS)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late)
 
     async def run_due(self) -> None:
         """Runs what is due, and what follows from it, until nothing is; for tests."""
@@ -90,6 +102,9 @@ class Runner:
     async def _run(self, job: Job) -> None:
         try:
             await self._try(job)
+        except Exception:  # noqa: BLE001 - the database, most likely; the job is still open and comes again
+            _log.exception("%s: its outcome could not be stored", job.key)
+            await self._clock.sleep(_AFTER_STORE_FAULT)
         finally:
             self._lanes.discard(job.lane)
             self._kinds[job.kind] -= 1

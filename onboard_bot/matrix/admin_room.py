@@ -6,18 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from onboard_bot.domain.audit import Entry, Verb
-from onboard_bot.domain.roles import creators_stand_above
+from onboard_bot.domain.roles import ADMIN_LEVEL, creators_stand_above
 from onboard_bot.matrix.client_api import ClientApi
 from onboard_bot.matrix.room_making import ENCRYPTION, NO_GUESTS, RoomMaking
 from onboard_bot.matrix.rooms import Rooms
-from onboard_bot.matrix.transport import RefusedError
+from onboard_bot.onboarding.ports import RefusedError
 from onboard_bot.store.jobs import NewJob
 from onboard_bot.store.rooms import PlannedRoom, Purpose
 from onboard_bot.store.transaction import Store
 
 _log = logging.getLogger(__name__)
-
-ADMIN_LEVEL = 100
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from onboard_bot.matrix.transport import Json, RefusedError, Transport
+from onboard_bot.matrix.transport import Json, Transport
+from onboard_bot.onboarding.ports import RefusedError
 
 _SYNC_SLACK = 30.0
 _NOT_FOUND = 404
@@ -85,7 +86,7 @@ class ClientApi:
 
     async def join(self, room: str, *, via: Sequence[str] = ()) -> str:
         """Joins by id or alias; the room's id."""
-        query = {"via": via[0]} if via else None
+        query = {"via": via[0], "server_name": via[0]} if via else None  # the second for servers before version 1.12
         return str((await self._call("POST", "join", room, body={}, query=query))["room_id"])
 
     async def leave(self, room_id: str) -> None:

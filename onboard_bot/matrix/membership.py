@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from onboard_bot.matrix.client_api import ClientApi
-from onboard_bot.matrix.transport import RefusedError
+from onboard_bot.onboarding.ports import RefusedError
 
 
 class Membership:

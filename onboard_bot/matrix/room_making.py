@@ -10,7 +10,7 @@ from typing import Any
 from onboard_bot.clock import Clock
 from onboard_bot.matrix.client_api import ClientApi
 from onboard_bot.matrix.rooms import Rooms
-from onboard_bot.matrix.transport import UnreachableError
+from onboard_bot.onboarding.ports import UnreachableError
 from onboard_bot.store.rooms import PlannedRoom
 from onboard_bot.store.transaction import Store
 

@@ -17,7 +17,7 @@ from onboard_bot.domain.requests import AccountType
 from onboard_bot.errors import ErrorCode, FatalError, OnboardError
 from onboard_bot.homeserver.port import AccountBackend, AnswerLost, NewAccount
 from onboard_bot.matrix.client_api import ClientApi
-from onboard_bot.matrix.transport import RefusedError, TokenRejectedError, UnreachableError
+from onboard_bot.onboarding.ports import RefusedError, TokenRejectedError, UnreachableError
 from onboard_bot.state_dir import StateDir
 
 _log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from onboard_bot.matrix.client_api import ClientApi
 from onboard_bot.matrix.encryption import Encryption
 from onboard_bot.matrix.intake import Intake
 from onboard_bot.matrix.sync_body import SyncBody
-from onboard_bot.matrix.transport import RateLimitedError, RefusedError, TokenRejectedError, UnreachableError
+from onboard_bot.onboarding.ports import RateLimitedError, RefusedError, TokenRejectedError, UnreachableError
 from onboard_bot.store.journal import JournalledSync
 from onboard_bot.store.transaction import Store
 

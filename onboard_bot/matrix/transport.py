@@ -15,6 +15,13 @@ import aiohttp
 from pydantic import SecretStr
 from yarl import URL
 
+from onboard_bot.onboarding.ports import (
+    RateLimitedError,
+    RefusedError,
+    TokenRejectedError,
+    UnreachableError,
+)
+
 CLIENT = "/_matrix/client/v3"
 _MAX_ANSWER_BYTES = 256 * 1024 * 1024
 _LONGEST_LIMIT = 600.0
@@ -24,51 +31,6 @@ _TOO_MANY = 429
 _UNAUTHORIZED = 401
 
 Json = dict[str, Any]
-
-
-class UnreachableError(Exception):
-    """Nothing usable came back: no connection, a proxy's page, a 5xx, a cut body. The call may have had its effect."""
-
-
-class RateLimitedError(Exception):
-    """The server wants us to wait; nothing was done.
-
-    Args:
-        route: What was limited, without ids.
-        wait: Seconds until another try makes sense, capped at ten minutes.
-    """
-
-    def __init__(self, route: str, wait: float) -> None:
-        super().__init__(f"{route} is limited for {wait:.1f} s")
-        self.route = route
-        self.wait = wait
-
-
-class RefusedError(Exception):
-    """The server understood and said no.
-
-    Args:
-        status: The HTTP status.
-        errcode: Matrix's code, `M_FORBIDDEN` say.
-        error: The server's words.
-        body: The whole answer.
-    """
-
-    def __init__(self, status: int, body: Json) -> None:
-        self.status = status
-        self.errcode = str(body.get("errcode", "M_UNKNOWN"))
-        self.error = str(body.get("error", ""))
-        self.body = body
-        super().__init__(f"{status} {self.errcode}: {self.error[:200]}")
-
-
-class TokenRejectedError(RefusedError):
-    """The access token is no longer good; `soft` where the same device may sign in again."""
-
-    @property
-    def soft(self) -> bool:
-        """Whether the session only expired (specification, "Soft logout")."""
-        return bool(self.body.get("soft_logout"))
 
 
 class Transport:

@@ -1,9 +1,57 @@
-"""Owns what use cases and effects want of the chat: the adapter in `matrix/` fits it, and so does the tests' fake."""
+"""Owns what use cases and effects want of the chat, and how it can fail.
+
+The adapter in `matrix/` fits it, and so does the fake of the flow tests.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 from onboard_bot.domain.roles import PowerLevels
+
+
+class UnreachableError(Exception):
+    """Nothing usable came back: no connection, a proxy's page, a 5xx, a cut body. The call may have had its effect."""
+
+
+class RateLimitedError(Exception):
+    """The server wants us to wait; nothing was done.
+
+    Args:
+        route: What was limited, without ids.
+        wait: Seconds until another try makes sense, capped at ten minutes.
+    """
+
+    def __init__(self, route: str, wait: float) -> None:
+        super().__init__(f"{route} is limited for {wait:.1f} s")
+        self.route = route
+        self.wait = wait
+
+
+class RefusedError(Exception):
+    """The server understood and said no.
+
+    Args:
+        status: The HTTP status.
+        errcode: Matrix's code, `M_FORBIDDEN` say.
+        error: The server's words.
+        body: The whole answer.
+    """
+
+    def __init__(self, status: int, body: Mapping[str, Any]) -> None:
+        self.status = status
+        self.errcode = str(body.get("errcode", "M_UNKNOWN"))
+        self.error = str(body.get("error", ""))
+        self.body = body
+        super().__init__(f"{status} {self.errcode}: {self.error[:200]}")
+
+
+class TokenRejectedError(RefusedError):
+    """The access token is no longer good; `soft` where the same device may sign in again."""
+
+    @property
+    def soft(self) -> bool:
+        """Whether the session only expired (specification, "Soft logout")."""
+        return bool(self.body.get("soft_logout"))
 
 
 class Sender(Protocol):

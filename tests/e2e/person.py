@@ -194,7 +194,7 @@ async def signed_in(
     homeserver: str, user_id: str, password: str, folder: Path, *, cross_sign: bool = True
 ) -> AsyncIterator[Person]:
     """A person who signed in on a new device, signed that device, and syncs."""
-    folder.mkdir(parents=True, exist_ok=True)
+    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     config = AsyncClientConfig(store_sync_tokens=False, pickle_key="tests")
     client = AsyncClient(homeserver, user_id, store_path=str(folder), config=config)
     person = Person(client)

@@ -1,0 +1,208 @@
+"""Every event meant for the bot has its place exactly once, whatever the sync looked like and whenever it stopped."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onboard_bot.clock import SystemClock
+from onboard_bot.matrix.intake import Intake
+from onboard_bot.matrix.machine import Machine
+from onboard_bot.matrix.rooms import Rooms
+from onboard_bot.onboarding.ports import UnreachableError
+from onboard_bot.store.engine import Database, sqlite_url
+from onboard_bot.store.rooms import PlannedRoom, Purpose
+from onboard_bot.store.schema import bring_up_to_date
+from onboard_bot.store.transaction import Store
+
+BOT, ADA = "@onboard:example.org", "@ada:example.org"
+ADMIN_ROOM, OTHER_ROOM = "!admin", "!other"
+
+Json = dict[str, Any]
+
+
+class History:
+    """The part of the client API that intake uses: what came before a point, in pages of two."""
+
+    def __init__(self) -> None:
+        self.events: list[Json] = []
+        self.calls: list[tuple[str, str | None]] = []
+        self.fail = False
+
+    async def messages_before(self, room_id: str, *, start: str, end: str | None) -> Json:
+        assert room_id == ADMIN_ROOM
+        self.calls.append((start, end))
+        if self.fail:
+            raise UnreachableError("502")
+        at = int(start.removeprefix("t"))
+        page = self.events[max(0, at - 2) : at]
+        return {"chunk": page[::-1], **({"end": f"t{at - 2}"} if at > 2 else {})}
+
+
+def message(n: int | str, sender: str = ADA, **more: Any) -> Json:
+    content = {"msgtype": "m.text", "body": f"!command {n}"}
+    return {"event_id": f"${n}", "type": "m.room.message", "sender": sender, "content": content, **more}
+
+
+def own_join(event_id: str = "$join") -> Json:
+    content = {"membership": "join"}
+    return {"event_id": event_id, "type": "m.room.member", "sender": BOT, "state_key": BOT, "content": content}
+
+
+def sync(*events: Json, room: str = ADMIN_ROOM, next_batch: str = "s2", **timeline: Any) -> str:
+    joined = {room: {"timeline": {"events": list(events), **timeline}}}
+    return json.dumps({"next_batch": next_batch, "rooms": {"join": joined}})
+
+
+class Desk:
+    """An intake with its database, in the admin room."""
+
+    def __init__(self, store: Store, machine: Machine) -> None:
+        self.store = store
+        self.history = History()
+        self.intake = Intake(self.history, machine, Rooms(self.history), store)  # type: ignore[arg-type]
+
+    async def receive(self, body: str, *, since: str | None = "s1") -> None:
+        async with self.store.transaction() as tx:
+            await tx.journal.add(since=since, body=body, next_batch=json.loads(body)["next_batch"])
+        await self.replay()
+
+    async def replay(self) -> None:
+        async with self.store.reading() as tx:
+            pending = await tx.journal.pending()
+        for journalled in pending:
+            await self.intake.apply(journalled)
+
+    async def inbox(self) -> list[str]:
+        """Takes everything out of the inbox, in order."""
+        ids = []
+        while True:
+            async with self.store.transaction() as tx:
+                event = await tx.inbox.next_open()
+                if event is None:
+                    return ids
+                await tx.inbox.close(event.event_id)
+                ids.append(event.event_id)
+
+    async def in_the_room_already(self) -> None:
+        async with self.store.transaction() as tx:
+            await tx.rooms.joined(ADMIN_ROOM, "$join")
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    bring_up_to_date(tmp_path / "onboard.db")
+    store = Store(Database(sqlite_url(tmp_path / "onboard.db")), SystemClock())
+    (tmp_path / "crypto").mkdir()
+    machine = Machine(BOT, "BOT", tmp_path / "crypto", b"k" * 32)
+    async with store.transaction() as tx:
+        await tx.rooms.plan(PlannedRoom("marker", Purpose.ADMIN, "", ADMIN_ROOM, made_by_bot=False))
+    yield Desk(store, machine)
+    machine.close()
+    await store.close()
+
+
+async def test_events_arrive_in_order_and_once(desk: Desk) -> None:
+    await desk.in_the_room_already()
+    await desk.receive(sync(message(1), message(2)))
+    await desk.receive(sync(message(2), message(3), next_batch="s3"))
+    assert await desk.inbox() == ["$1", "$2", "$3"]
+
+
+async def test_a_body_that_was_journalled_and_not_applied_is_applied_after_the_restart(desk: Desk) -> None:
+    await desk.in_the_room_already()
+    async with desk.store.transaction() as tx:
+        await tx.journal.add(since="s1", body=sync(message(1)), next_batch="s2")
+    await desk.replay()
+    async with desk.store.reading() as tx:
+        assert await tx.journal.token() == "s2"
+        assert await tx.journal.pending() == []
+    assert await desk.inbox() == ["$1"]
+
+
+async def test_a_gap_is_walked_back_to_the_last_sync(desk: Desk) -> None:
+    await desk.in_the_room_already()
+    desk.history.events = [message(n) for n in range(1, 6)]
+    await desk.receive(sync(message(6), limited=True, prev_batch="t5"), since="s1")
+    assert await desk.inbox() == ["$1", "$2", "$3", "$4", "$5", "$6"]
+    assert {end for _, end in desk.history.calls} == {"s1"}
+
+
+async def test_a_gap_that_cannot_be_fetched_now_is_fetched_later_and_nothing_is_lost(desk: Desk) -> None:
+    await desk.in_the_room_already()
+    desk.history.events = [message(1)]
+    desk.history.fail = True
+    with pytest.raises(UnreachableError):
+        await desk.receive(sync(message(2), limited=True, prev_batch="t1"))
+    assert await desk.inbox() == []
+    desk.history.fail = False
+    await desk.replay()
+    assert await desk.inbox() == ["$1", "$2"]
+
+
+async def test_nothing_before_the_bots_first_join_is_obeyed(desk: Desk) -> None:
+    await desk.receive(sync(message("old"), own_join(), message("new")))
+    assert await desk.inbox() == ["$new"]
+
+
+async def test_a_gap_right_after_the_first_join_is_walked_back_to_the_join_and_no_further(desk: Desk) -> None:
+    desk.history.events = [message("older"), message("old"), own_join(), message(1), message(2)]
+    await desk.receive(sync(message(3), limited=True, prev_batch="t5"))
+    assert await desk.inbox() == ["$1", "$2", "$3"]
+
+
+async def test_of_a_room_that_the_account_was_in_before_only_what_follows_is_obeyed(desk: Desk) -> None:
+    await desk.receive(sync(message("old"), own_join(), message("old too")), since=None)
+    await desk.receive(sync(message("new"), next_batch="s3"))
+    assert await desk.inbox() == ["$new"]
+
+
+async def test_a_second_join_does_not_hide_what_was_said_since_the_first(desk: Desk) -> None:
+    await desk.in_the_room_already()
+    await desk.receive(sync(message(1), own_join("$again"), message(2)))
+    assert await desk.inbox() == ["$1", "$2"]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        message(1, sender=BOT),
+        message(1, state_key=""),
+        {**message(1), "content": "not an object"},
+        {**message(1), "sender": 7},
+        {**message(1), "type": "m.room.topic"},
+    ],
+)
+async def test_what_is_not_for_the_bot_is_passed_over(desk: Desk, event: Json) -> None:
+    await desk.in_the_room_already()
+    await desk.receive(sync(event, message("meant")))
+    assert await desk.inbox() == ["$meant"]
+
+
+async def test_rooms_without_a_purpose_are_passed_over(desk: Desk) -> None:
+    await desk.receive(sync(own_join(), message(1), room=OTHER_ROOM))
+    assert await desk.inbox() == []
+
+
+async def test_an_invitation_is_one_intent_however_often_its_body_is_applied(desk: Desk) -> None:
+    member = {"type": "m.room.member", "state_key": BOT, "sender": ADA, "content": {"membership": "invite"}}
+    names = {"type": "m.room.member", "state_key": ADA, "sender": ADA, "content": {"membership": "join"}}
+    invite = {OTHER_ROOM: {"invite_state": {"events": [names, member]}}}
+    body = json.dumps({"next_batch": "s2", "rooms": {"invite": invite}})
+    for _ in range(2):
+        await desk.receive(body)
+    async with desk.store.reading() as tx:
+        (job,) = await tx.jobs.workable(now=tx.now)
+    assert job.payload == {"room_id": OTHER_ROOM, "inviter": ADA, "is_direct": False}
+
+
+@pytest.mark.parametrize(
+    "rooms",
+    [[], {"join": []}, {"join": {ADMIN_ROOM: []}}, {"join": {ADMIN_ROOM: {"timeline": {"events": [1, None, {}]}}}}],
+)
+async def test_a_malformed_body_is_passed_over(desk: Desk, rooms: Any) -> None:
+    await desk.receive(json.dumps({"next_batch": "s2", "rooms": rooms}))
+    async with desk.store.reading() as tx:
+        assert await tx.journal.pending() == []
