@@ -1,14 +1,19 @@
 """Owns telling the room what became of a request, once it is known."""
 
+import logging
+
 from onboard_bot.chat import replies
 from onboard_bot.chat.messages import Message, ReplyTo, render
 from onboard_bot.domain.requests import Request, State
 from onboard_bot.errors import ErrorCode, OnboardError
 from onboard_bot.jobs.effect import Effect, Record
 from onboard_bot.jobs.transaction_ids import TransactionIds
-from onboard_bot.onboarding.ports import Sender
+from onboard_bot.onboarding import outcome
+from onboard_bot.onboarding.ports import RefusedError, Sender, TokenRejectedError
 from onboard_bot.store.jobs import Job
 from onboard_bot.store.transaction import Transaction
+
+_log = logging.getLogger(__name__)
 
 
 class Answer(Effect[Request]):
@@ -34,11 +39,22 @@ class Answer(Effect[Request]):
         return await tx.requests.get(job.payload["request_id"])
 
     async def perform(self, job: Job, prepared: Request) -> Record | None:
-        """Replies."""
+        """Replies. A room that does not let the bot speak does not hold the credentials up."""
         request = prepared
         content = render(self._words(request), ReplyTo(request.origin_event, request.thread_root))
-        await self._sender.send(request.origin_room, "m.room.message", content, transaction_id=self._ids.about(job.key))
-        return None
+        try:
+            await self._sender.send(
+                request.origin_room, "m.room.message", content, transaction_id=self._ids.about(job.key)
+            )
+        except TokenRejectedError:
+            raise
+        except RefusedError as error:
+            _log.warning("%s: the room did not take the answer (%s)", job.key, error)
+
+        async def record(tx: Transaction) -> None:
+            await outcome.answered(tx, request)
+
+        return record
 
     def _words(self, request: Request) -> Message:
         wish = request.wish

@@ -84,14 +84,12 @@ class Runner:
         """Starts what may start now; how many jobs that were."""
         started = 0
         now = self._clock.now()
-        held = set(self._lanes)
         async with self._store.reading() as tx:
-            workable = await tx.jobs.workable(now=now)
-        for job in workable:
-            if job.lane in held:
+            firsts = await tx.jobs.first_of_lanes(now=now)
+        for job in firsts:
+            if job.lane in self._lanes or job.run_after > now:
                 continue
-            held.add(job.lane)
-            if job.run_after > now or self._kinds[job.kind] >= self._effects[job.kind].at_once:
+            if self._kinds[job.kind] >= self._effects[job.kind].at_once:
                 continue
             started += 1
             self._lanes.add(job.lane)

@@ -171,7 +171,9 @@ class OwnAccount:
                 self._wish.username, password, device_id=session["device_id"], device_name=_DEVICE_NAME
             )
         except RefusedError as error:
-            raise self._lost() from error
+            if error.errcode in ("M_FORBIDDEN", "M_USER_DEACTIVATED"):
+                raise self._lost() from error
+            raise
         session |= {"user_id": answer["user_id"], "access_token": answer["access_token"]}
         self._state.write_json(_SESSION, session)
         self._api.transport.token = SecretStr(session["access_token"])

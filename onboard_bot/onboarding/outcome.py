@@ -26,7 +26,16 @@ async def created(tx: Transaction, request: Request, user_id: str, *, found: boo
     facts = {"server_answer": "found by signing in" if found else "created"}
     await tx.record(Entry(Verb.ACCOUNT_CREATED, request.id, facts=facts, personal={"user_id": user_id}))
     await tx.jobs.withdraw(effects.slow_sign_key(request), now=tx.now)
-    await tx.intend(effects.answer(request), effects.deliver_credentials(request))
+    await tx.intend(effects.answer(request))
+
+
+async def answered(tx: Transaction, request: Request) -> None:
+    """The room was told; the credentials follow.
+
+    In this order, because making a direct room uses up what the server lets the bot say for a while.
+    """
+    if request.state is State.CREATED:
+        await tx.intend(effects.deliver_credentials(request))
 
 
 async def failed(tx: Transaction, request: Request, error: OnboardError) -> None:

@@ -73,10 +73,15 @@ class Jobs:
         await self._connection.execute(row.on_conflict_do_nothing(index_elements=["key"]))
         self.added = True
 
-    async def workable(self, *, now: Timestamp) -> list[Job]:
-        """What is due, and what waits for another try (it holds its lane), in the order in which it was added."""
-        query = select(jobs).where(jobs.c.state == "open", (jobs.c.run_after <= now) | (jobs.c.attempts > 0))
-        return [_job(row) for row in await self._connection.execute(query.order_by(jobs.c.id).limit(_AT_A_LOOK))]
+    async def first_of_lanes(self, *, now: Timestamp) -> list[Job]:
+        """The next job of each lane, oldest first.
+
+        A job that waits for another try is still the next of its lane; one that was never tried and is not due is not.
+        """
+        workable = (jobs.c.state == "open") & ((jobs.c.run_after <= now) | (jobs.c.attempts > 0))
+        firsts = select(func.min(jobs.c.id)).where(workable).group_by(jobs.c.lane)
+        query = select(jobs).where(jobs.c.id.in_(firsts)).order_by(jobs.c.id).limit(_AT_A_LOOK)
+        return [_job(row) for row in await self._connection.execute(query)]
 
     async def next_due(self, *, now: Timestamp) -> Timestamp | None:
         """When the next open job becomes due."""
@@ -118,9 +123,9 @@ class Jobs:
             .values(state="done", finished_at=now, payload={})
         )
 
-    async def count_open(self) -> int:
-        """How many intents wait."""
-        query = select(func.count()).select_from(jobs).where(jobs.c.state == "open")
+    async def count_open(self, *, now: Timestamp) -> int:
+        """How many intents are due and not carried out."""
+        query = select(func.count()).select_from(jobs).where(jobs.c.state == "open", jobs.c.run_after <= now)
         count: int = (await self._connection.execute(query)).scalar_one()
         return count
 

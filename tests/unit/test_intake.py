@@ -194,7 +194,7 @@ async def test_an_invitation_is_one_intent_however_often_its_body_is_applied(des
     for _ in range(2):
         await desk.receive(body)
     async with desk.store.reading() as tx:
-        (job,) = await tx.jobs.workable(now=tx.now)
+        (job,) = await tx.jobs.first_of_lanes(now=tx.now)
     assert job.payload == {"room_id": OTHER_ROOM, "inviter": ADA, "is_direct": False}
 
 
