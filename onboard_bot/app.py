@@ -34,6 +34,7 @@ from onboard_bot.jobs.transaction_ids import TransactionIds
 from onboard_bot.matrix.adapter import MatrixAdapter
 from onboard_bot.matrix.admin_room import AdminRoomWish
 from onboard_bot.matrix.client_api import ClientApi
+from onboard_bot.matrix.limits_met import LimitsMet
 from onboard_bot.matrix.machine import Machine
 from onboard_bot.matrix.own_identity import sign_in_public
 from onboard_bot.matrix.session import BotWish, OwnAccount, Session
@@ -119,7 +120,9 @@ class Bot:
             store = await self._open_store(stack, state)
             http = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
             backend = SharedSecretBackend(http, config.homeserver.url, self._secret())
-            api = ClientApi(Transport(http, config.homeserver.url))
+            limits = LimitsMet(store, self._clock)
+            await stack.enter_async_context(limits.kept())
+            api = ClientApi(Transport(http, config.homeserver.url, limits.note))
             wish = BotWish(config.bot.username, config.bot.display_name, config.bot.password_file)
             own_account = OwnAccount(state, wish, backend, api, secrets.choice)
             session = await self._patience.until_done(own_account.open)

@@ -19,7 +19,13 @@ from onboard_bot.domain.request_ids import generate_request_id
 from onboard_bot.domain.roles import Actor, Role, role_in_room
 from onboard_bot.errors import ErrorCode, OnboardError
 from onboard_bot.onboarding import effects
-from onboard_bot.onboarding.ports import RateLimitedError, RefusedError, RoomView, UnreachableError
+from onboard_bot.onboarding.ports import (
+    RateLimitedError,
+    RefusedError,
+    RoomView,
+    TokenRejectedError,
+    UnreachableError,
+)
 from onboard_bot.onboarding.register import Asked, RegistrationRules, register
 from onboard_bot.store.inbox import RoomEvent
 from onboard_bot.store.rooms import Purpose
@@ -128,6 +134,8 @@ class Dispatch:
             levels, membership = await asyncio.gather(
                 self._view.power_levels(event.room_id), self._view.membership(event.room_id, event.sender)
             )
+        except TokenRejectedError:  # says nothing about the sender
+            raise
         except RefusedError:  # we are no longer in the room ourselves
             return Actor(event.sender, Role.STRANGER)
         role = role_in_room(

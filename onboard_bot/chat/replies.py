@@ -154,7 +154,7 @@ def status(report: StatusReport) -> Message:
         (f"Last word from the homeserver: {synced}.",),
         (f"Still to do: {report.open_jobs}." if report.open_jobs else "Nothing left to do.",),
     )
-    mood = "Not all is well: see below." if report.notes else "All is well."
+    mood = "Please see below." if report.notes else "All is well."
     blocks: list[Block] = [Paragraph((Strong(f"onboard-bot {report.version}"), f". {mood}")), Bullets(facts)]
     blocks += [Paragraph(("⚠️ ", note)) for note in report.notes]
     return Message(tuple(blocks), About(Kind.STATUS))

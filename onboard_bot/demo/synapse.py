@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import aiohttp
 import yaml
@@ -25,6 +25,7 @@ import yaml
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 10.0
 POLL_EVERY = 0.1
+WATCH_EVERY = 0.5
 LOG_TAIL_LINES = 25
 
 # Our end of this pipe closes when we end, however we end, and then Synapse ends: it never outlives who started it.
@@ -70,6 +71,10 @@ NO_RATE_LIMITS: dict[str, Any] = {
 
 class SynapseDidNotStart(RuntimeError):  # noqa: N818 - reads as what happened
     """Synapse ended, or did not answer in time; the message holds the end of its log."""
+
+
+class SynapseEnded(RuntimeError):  # noqa: N818 - reads as what happened
+    """Synapse ended by itself; the message holds the end of its log."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +154,16 @@ class RunningSynapse:
         """Stop and start; the seconds that the start took. Everything it kept in memory (nonces, say) is gone."""
         await self.stop()
         return await self.start()
+
+    async def watch(self) -> NoReturn:
+        """Waits for what must not happen.
+
+        Raises:
+            SynapseEnded: It ended although nobody asked it to.
+        """
+        while self._process is None or self._process.poll() is None:  # noqa: ASYNC110 - a process sets no event
+            await asyncio.sleep(WATCH_EVERY)
+        raise SynapseEnded(f"Synapse ended with status {self._process.returncode}:\n{self.log_tail()}")
 
     def log_tail(self) -> str:
         """The last lines of the log."""

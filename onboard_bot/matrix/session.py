@@ -23,7 +23,7 @@ from onboard_bot.state_dir import StateDir
 _log = logging.getLogger(__name__)
 
 _ACCOUNT = "account.json"
-_SESSION = "session.json"
+SESSION_FILE = "session.json"
 _DEVICE_NAME = "onboard-bot"
 _DEVICE_ID_LENGTH = 10
 
@@ -75,22 +75,32 @@ class OwnAccount:
             OnboardError: The endpoint is not usable now.
             TryLater, UnreachableError, RateLimitedError: The server is not usable now; call again later.
         """
+        self._refuse_another_accounts_state()
         await self._leave_device_without_keys()
-        session = self._state.read_json(_SESSION) or {}
+        session = self._state.read_json(SESSION_FILE) or {}
         if "access_token" in session:
             return await self._restore(session)
         password = await self._ensure_registered()
         return await self._sign_in(password)
 
+    def _refuse_another_accounts_state(self) -> None:
+        account = self._state.read_json(_ACCOUNT)
+        if account is not None and account["registered"] and account["username"] != self._wish.username:
+            raise FatalError(
+                ErrorCode.STATE_UNUSABLE,
+                f"The state directory {self._state.path} belongs to the account {account['username']}, but bot.username"
+                f" is {self._wish.username}. Change one of them: another state_dir, or the old name.",
+            )
+
     def keys_are_stored(self) -> None:
         """The encryption store holds this device's keys; without it the device is worth nothing from now on."""
-        session = self._state.read_json(_SESSION)
+        session = self._state.read_json(SESSION_FILE)
         if session is not None and not session.get("keys_stored"):
-            self._state.write_json(_SESSION, session | {"keys_stored": True})
+            self._state.write_json(SESSION_FILE, session | {"keys_stored": True})
 
     async def _leave_device_without_keys(self) -> None:
         """Where the encryption store is gone: a device id is never used again with a fresh store."""
-        session = self._state.read_json(_SESSION)
+        session = self._state.read_json(SESSION_FILE)
         if session is None or not session.get("keys_stored") or any(self._state.crypto.iterdir()):
             return
         _log.warning("the encryption store is gone; signing in as a new device")
@@ -98,7 +108,7 @@ class OwnAccount:
         with suppress(RefusedError):
             await self._api.delete_own_session()
         self._api.transport.token = None
-        self._state.write_json(_SESSION, {})
+        self._state.write_json(SESSION_FILE, {})
 
     async def _restore(self, session: dict[str, Any]) -> Session:
         self._api.transport.token = SecretStr(session["access_token"])
@@ -108,8 +118,8 @@ class OwnAccount:
             if not error.soft:
                 raise FatalError(
                     ErrorCode.SESSION_REVOKED,
-                    f"The bot's session was signed out by somebody. If that was a mistake, delete {_SESSION} and the"
-                    f" folder crypto/ in {self._state.path} and start again: the bot signs in as a new device.",
+                    f"The bot's session was signed out by somebody. If that was a mistake, delete {SESSION_FILE} and"
+                    f" the folder crypto/ in {self._state.path} and start again: the bot signs in as a new device.",
                 ) from error
             self._api.transport.token = None
             return await self._sign_in(self._password())
@@ -117,14 +127,8 @@ class OwnAccount:
 
     async def _ensure_registered(self) -> SecretStr:
         account = self._state.read_json(_ACCOUNT)
-        if account is not None and account["username"] != self._wish.username and not account["registered"]:
-            account = None  # an earlier name that was never ours
         if account is not None and account["username"] != self._wish.username:
-            raise FatalError(
-                ErrorCode.STATE_UNUSABLE,
-                f"The state directory {self._state.path} belongs to the account {account['username']}, but bot.username"
-                f" is {self._wish.username}. Change one of them: another state_dir, or the old name.",
-            )
+            account = None  # an earlier name that was never ours
         seen_before = account is not None
         if account is None:
             password = generate_password(self._choose)
@@ -161,21 +165,21 @@ class OwnAccount:
             raise
 
     async def _sign_in(self, password: SecretStr) -> Session:
-        session = self._state.read_json(_SESSION) or {}
+        session = self._state.read_json(SESSION_FILE) or {}
         if "device_id" not in session:
             letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
             session = {"device_id": "".join(self._choose(letters) for _ in range(_DEVICE_ID_LENGTH))}
-            self._state.write_json(_SESSION, session)
+            self._state.write_json(SESSION_FILE, session)
         try:
             answer = await self._api.login(
                 self._wish.username, password, device_id=session["device_id"], device_name=_DEVICE_NAME
             )
         except RefusedError as error:
             if error.errcode in ("M_FORBIDDEN", "M_USER_DEACTIVATED"):
-                raise self._lost() from error
+                raise self._not_let_in() from error
             raise
         session |= {"user_id": answer["user_id"], "access_token": answer["access_token"]}
-        self._state.write_json(_SESSION, session)
+        self._state.write_json(SESSION_FILE, session)
         self._api.transport.token = SecretStr(session["access_token"])
         return Session(session["user_id"], session["device_id"], self._api.transport.token)
 
@@ -184,6 +188,19 @@ class OwnAccount:
         if account is None:
             raise self._lost()
         return SecretStr(account["password"])
+
+    def _not_let_in(self) -> FatalError:
+        """The password is not the account's, so the next start must not take it for settled: both ways out stay open."""
+        account = self._state.read_json(_ACCOUNT)
+        if account is not None:
+            self._state.write_json(_ACCOUNT, account | {"registered": False})
+        if self._wish.password_file is None:
+            return self._lost()
+        return FatalError(
+            ErrorCode.STATE_LOST,
+            f"The homeserver does not accept the password in bot.password_file {self._wish.password_file} for the"
+            f" account {self._wish.username}. Put the right one there, or choose another bot.username.",
+        )
 
     def _lost(self) -> FatalError:
         return FatalError(

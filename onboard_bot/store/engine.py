@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -25,7 +26,7 @@ _PRAGMAS = (
 
 def sqlite_url(path: Path, *, driver: str = "aiosqlite") -> str:
     """The SQLAlchemy address of a SQLite file."""
-    return f"sqlite+{driver}:///{path}"
+    return f"sqlite+{driver}:///{quote(str(path))}"
 
 
 class Database:

@@ -275,7 +275,7 @@ def test_the_status_says_how_the_bot_is_doing() -> None:
 def test_the_status_names_what_is_wrong() -> None:
     report = StatusReport(60, "0.1.0", "http://x", "example.org", 0, None, 2, notes=("The secret was refused.",))
     body = render(status(report))["body"]
-    assert "Not all is well" in body
+    assert "Please see below" in body
     assert "Running for 1 minute," in body
     assert "homeserver: not yet." in body
     assert "Still to do: 2." in body

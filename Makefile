@@ -1,0 +1,82 @@
+# What one does in this tree. `make` lists it; everything else sets itself up in .venv on first use.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
+# In hash mode pip refuses a folder, so the project itself comes last and alone (see requirements/).
+INSTALL := $(PIP) install --no-build-isolation
+LOCK := .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header --no-annotate $(if $(UPGRADE),--upgrade)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format docs bench clean lock
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+help: ## list what can be made
+	@echo "onboard-bot: self-service onboarding for closed Matrix homeservers, from a chat room."
+	@echo
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+
+demo: $(VENV)/.demo ## see it work: a real Synapse, the bot, and an admin who talks to it
+	@$(BIN)/python -m onboard_bot demo
+
+test: $(VENV)/.dev ## run the whole test suite
+	@$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev ## check style, types, and that generated files are current
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/python docs/generate.py --check
+
+format: $(VENV)/.dev ## put the code into shape
+	@$(BIN)/ruff check --fix-only --quiet
+	@$(BIN)/ruff format
+
+docs: $(VENV)/.dev ## write the generated references anew
+	@$(BIN)/python docs/generate.py
+
+bench: $(VENV)/.dev ## measure how long an account takes, beside the floor
+	@$(BIN)/python -m bench
+
+clean: ## remove everything that was made here
+	@rm -rf $(VENV) .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+lock: ## pin what pyproject.toml allows, with hashes; UPGRADE=1 takes the newest
+	@test -x .venv-lock/bin/uv || { $(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv; }
+	@$(LOCK) --group build --output-file requirements/build.txt
+	@$(LOCK) pyproject.toml --output-file requirements/runtime.txt
+	@$(LOCK) pyproject.toml --extra demo --output-file requirements/demo.txt
+	@$(LOCK) pyproject.toml --extra demo --group dev --group build --output-file requirements/dev.txt
+
+# One stamp for each thing that was installed; it is newer than what it was made from, or it is made again.
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "This needs Python 3.11 or newer as $(PYTHON); name another one with: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; \
+		exit 1; }
+	@echo "Making a virtual environment in $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV) >/dev/null || { \
+		rm -rf $(VENV); \
+		echo "Python cannot make a virtual environment. On Debian and Ubuntu: apt install python3-venv" >&2; \
+		exit 1; }
+	@touch $@
+
+$(VENV)/.build: requirements/build.txt | $(VENV)/.made
+	@echo "Installing what builds the project ..."
+	@$(PIP) install --require-hashes -r $<
+	@touch $@
+
+$(VENV)/.demo: requirements/demo.txt pyproject.toml $(VENV)/.build
+	@echo "Installing the bot and Synapse; on first use this takes a minute ..."
+	@$(INSTALL) --require-hashes -r $<
+	@$(INSTALL) --no-deps -e .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt pyproject.toml $(VENV)/.build
+	@echo "Installing the bot, Synapse and the tools for development; on first use this takes a minute ..."
+	@$(INSTALL) --require-hashes -r $<
+	@$(INSTALL) --no-deps -e .
+	@touch $@ $(VENV)/.demo

@@ -1,0 +1,102 @@
+"""Owns the checks that need nothing but files: the configuration, and the secrets that it names."""
+
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from onboard_bot.check.findings import Finding, Level, ok, unusable, warn
+from onboard_bot.config import Config, ConfigError, load_config
+from onboard_bot.config.sources import gather
+from onboard_bot.errors import OnboardError
+from onboard_bot.homeserver.secret import SecretFile
+
+SECRET_KEY = "homeserver.shared_secret_file"  # noqa: S105 - the name of a key, not a secret
+_PASSWORD_KEY = "bot.password_file"  # noqa: S105 - the same
+
+
+def check_configuration(path: Path | None, environ: Mapping[str, str]) -> tuple[Config | None, list[Finding]]:
+    """The configuration, None where it cannot be used, and everything that is wrong with it and its secret files.
+
+    Args:
+        path: What `--config` names.
+        environ: The environment.
+    """
+    try:
+        config = load_config(path, environ)
+    except ConfigError as error:
+        findings = [unusable(problem.key, problem.text) for problem in error.problems]
+        secret_file = _secret_file_of_a_broken_configuration(path, environ)
+        if secret_file is not None and not any(finding.key == SECRET_KEY for finding in findings):
+            findings += [finding for finding in check_secret_file(secret_file) if finding.level is not Level.OK]
+        return None, findings
+    findings = [ok("config", "every key is known and every value can be used.")]
+    findings += check_secret_file(config.homeserver.shared_secret_file)
+    if config.bot.password_file is not None:
+        findings += check_password_file(config.bot.password_file)
+    return config, findings
+
+
+def check_secret_file(path: Path) -> list[Finding]:
+    """Whether the shared secret can be read, and by whom else."""
+    file = SecretFile(path)
+    findings = []
+    try:
+        file.read()
+    except OnboardError as error:
+        findings.append(unusable(SECRET_KEY, f"{error.sentence} {_BOTH_FORMS}"))
+    try:
+        if file.is_readable_by_others():
+            findings.append(_readable_by_everybody(SECRET_KEY, path, "With it anybody makes themselves a server admin"))
+    except OnboardError:
+        pass  # said above
+    return findings or [ok(SECRET_KEY, f"{path} holds a secret that not everybody can read.")]
+
+
+def check_password_file(path: Path) -> list[Finding]:
+    """The same for the password of an account that the bot did not make itself."""
+    try:
+        password = path.read_bytes().decode()
+        everybody = bool(path.stat().st_mode & stat.S_IROTH)
+    except UnicodeDecodeError:
+        return [unusable(_PASSWORD_KEY, f"{path} is not UTF-8 text. {_ONLY_ITSELF}")]
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        return [unusable(_PASSWORD_KEY, f"{path} cannot be read: {why}. {_ONLY_ITSELF}")]
+    findings = []
+    if not password.strip():
+        findings.append(unusable(_PASSWORD_KEY, f"{path} is empty. {_ONLY_ITSELF}"))
+    if everybody:
+        findings.append(_readable_by_everybody(_PASSWORD_KEY, path, "With it anybody speaks as the bot"))
+    return findings or [ok(_PASSWORD_KEY, f"{path} holds a password that not everybody can read.")]
+
+
+def check_what_is_coming(config: Config) -> list[Finding]:
+    """What the configuration says and this release does not do yet, although it is no error."""
+    if config.encryption.unsigned_devices == "allow":
+        return []
+    return [
+        warn(
+            "encryption.unsigned_devices",
+            "refuse is not available yet; it behaves as allow until the encryption work has landed: everybody's devices"
+            " are served.",
+        )
+    ]
+
+
+_BOTH_FORMS = (
+    "Put there what registration_shared_secret_path of the homeserver names, or YAML with registration_shared_secret."
+)
+_ONLY_ITSELF = "Put the account's password there, or take the line out if the bot makes its account itself."
+
+
+def _readable_by_everybody(key: str, path: Path, consequence: str) -> Finding:
+    return Finding(
+        Level.FAILED, key, f"{path} can be read by everybody on this machine. {consequence}: chmod o-r {path}"
+    )
+
+
+def _secret_file_of_a_broken_configuration(path: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """Where the secret lies, as far as that can be told although another key is wrong."""
+    section = gather(path, environ).values.get("homeserver")
+    written = section.get("shared_secret_file") if isinstance(section, dict) else None
+    return Path(written) if isinstance(written, str) and written.strip() else None

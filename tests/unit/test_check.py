@@ -1,0 +1,505 @@
+"""What `check` says and how it ends: the lines, the exit status, the files, and the judgement of what was asked."""
+
+import asyncio
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onboard_bot.check import check
+from onboard_bot.check.account import check_session
+from onboard_bot.check.admin_room import RoomFacts, judge_room
+from onboard_bot.check.findings import Finding, Level, exit_status, render
+from onboard_bot.check.limits import judge_limits
+from onboard_bot.check.live import asked
+from onboard_bot.check.remembered import Remembered, remembered, remembered_session
+from onboard_bot.clock import SystemClock
+from onboard_bot.config import Config, load_config
+from onboard_bot.domain.roles import PowerLevels
+from onboard_bot.errors import ErrorCode, OnboardError
+from onboard_bot.homeserver.greeting import Greeted
+from onboard_bot.onboarding.ports import RateLimitedError, RefusedError, TokenRejectedError, UnreachableError
+from onboard_bot.state_dir import StateDir
+from onboard_bot.store.engine import Database, sqlite_url
+from onboard_bot.store.rate_limits import MetLimit
+from onboard_bot.store.rooms import PlannedRoom, Purpose
+from onboard_bot.store.schema import bring_up_to_date
+from onboard_bot.store.transaction import Store
+
+BOT, ADA, BOB = "@onboard:example.org", "@ada:example.org", "@bob:example.org"
+ROOM = "!room:example.org"
+LEVELS = PowerLevels(
+    users={BOT: 100, ADA: 100},
+    users_default=0,
+    creators=frozenset(),
+    events={},
+    events_default=0,
+    state_default=50,
+    invite=0,
+)
+FACTS = RoomFacts(ROOM, LEVELS, {BOT: "join", ADA: "join"}, encrypted=True)
+
+
+# The line and the exit status.
+
+
+@pytest.mark.parametrize(
+    ("levels", "status"),
+    [
+        ([], 0),
+        ([Level.OK, Level.WARN], 0),
+        ([Level.WARN, Level.FAILED, Level.OK], 1),
+        ([Level.UNUSABLE, Level.FAILED], 2),
+        ([Level.FAILED, Level.UNUSABLE], 2),
+    ],
+)
+def test_the_worst_finding_decides_and_two_wins(levels: Sequence[Level], status: int) -> None:
+    assert exit_status(Finding(level, "key", "text") for level in levels) == status
+
+
+def test_a_line_begins_with_how_it_is_and_what_it_is_about() -> None:
+    assert render(Finding(Level.OK, "config", "fine.")) == "OK config: fine."
+    assert render(Finding(Level.WARN, "encryption", "no.")) == "WARN encryption: no."
+    assert render(Finding(Level.FAILED, "secret_rejected", "no.")) == "FAIL secret_rejected: no."
+    assert render(Finding(Level.UNUSABLE, "bot.username", "no.")) == "FAIL bot.username: no."
+
+
+@given(text=st.text())
+def test_a_finding_is_one_line_whatever_a_server_says(text: str) -> None:
+    line = render(Finding(Level.FAILED, "homeserver_refused", text))
+    assert line.isprintable()
+    assert len(line.splitlines()) == 1
+
+
+# Without the server: the configuration and the secret file.
+
+
+class Desk:
+    """A folder with a configuration, and what `check --offline` says of it."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+        self.config = folder / "config.yaml"
+        self.secret = folder / "secret"
+        self.secret.write_text("s3cret")
+        self.secret.chmod(0o600)
+        self.tree: dict[str, dict[str, Any]] = {
+            "homeserver": {"url": "http://127.0.0.1:1", "shared_secret_file": str(self.secret)},
+            "bot": {"state_dir": str(folder / "state")},
+            "admin_room": {"admins": [ADA]},
+            "encryption": {"unsigned_devices": "allow"},
+        }
+
+    def check(self, environ: dict[str, str] | None = None) -> tuple[int, list[str]]:
+        self.config.write_text(yaml.safe_dump(self.tree))
+        status = check(self.config, offline=True, environ=environ or {})
+        out, err = self._capsys.readouterr()
+        assert err == ""
+        return status, out.splitlines()
+
+    def fails(self, environ: dict[str, str] | None = None) -> tuple[int, list[str]]:
+        status, lines = self.check(environ)
+        return status, [line.removeprefix("FAIL ") for line in lines if line.startswith("FAIL ")]
+
+
+@pytest.fixture
+def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Desk:
+    return Desk(tmp_path, capsys)
+
+
+@pytest.mark.parametrize("content", ["s3cret", "  s3cret\n\n", "registration_shared_secret: s3cret\n"])
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o440])
+def test_a_good_configuration_is_ok_in_both_forms_of_the_secret_and_with_a_group(
+    desk: Desk, content: str, mode: int
+) -> None:
+    desk.secret.write_text(content)
+    desk.secret.chmod(mode)
+    status, lines = desk.check()
+    assert status == 0
+    assert [line.split(":")[0] for line in lines] == ["OK config", "OK homeserver.shared_secret_file"]
+
+
+def test_offline_the_homeserver_is_left_alone_and_nothing_is_made(desk: Desk, tmp_path: Path) -> None:
+    assert desk.check()[0] == 0  # nothing listens at port 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "secret"]
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (None, "does not exist"),
+        (b"", "is empty"),
+        (b" \n", "is empty"),
+        (b"\xff\xfe", "is not UTF-8 text"),
+        (b"registration_shared_secret: 12345\n", "has a number behind"),
+        (b"registration_shared_secret: [hunter2]\n", "has a list behind"),
+        (b"registration_shared_secret:\n", "nothing behind it"),
+        (b"registration_shared_secret: 'hunter2\n", "is not valid YAML"),
+    ],
+)
+def test_each_unusable_secret_file_ends_with_two_and_shows_nothing_of_it(
+    desk: Desk, content: bytes | None, why: str
+) -> None:
+    desk.secret.unlink()
+    if content is not None:
+        desk.secret.touch(mode=0o600)
+        desk.secret.write_bytes(content)
+    status, lines = desk.fails()
+    assert status == 2
+    assert len(lines) == 1
+    assert lines[0].startswith("homeserver.shared_secret_file: ")
+    assert why in lines[0]
+    assert "hunter2" not in lines[0]
+
+
+@pytest.mark.parametrize("mode", [0o604, 0o644, 0o666])
+def test_a_secret_that_everybody_can_read_ends_with_one_and_the_mend(desk: Desk, mode: int) -> None:
+    desk.secret.chmod(mode)
+    status, lines = desk.fails()
+    assert status == 1
+    assert len(lines) == 1
+    assert lines[0].startswith(f"homeserver.shared_secret_file: {desk.secret} can be read by everybody")
+    assert lines[0].endswith(f"chmod o-r {desk.secret}")
+
+
+def test_two_wins_over_one(desk: Desk) -> None:
+    desk.secret.write_text("")
+    desk.secret.chmod(0o644)
+    status, lines = desk.fails()
+    assert status == 2
+    assert len(lines) == 2
+
+
+def test_problems_of_configuration_and_secret_are_told_together(desk: Desk) -> None:
+    desk.secret.write_text("")
+    desk.tree["homeserver"]["url"] = "http://user:hunter2@127.0.0.1:8008"
+    desk.tree["bot"]["usernam"] = "x"
+    desk.tree["admin_room"] = {}
+    status, lines = desk.fails()
+    assert status == 2
+    assert {line.split(":")[0] for line in lines} == {
+        "homeserver.url",
+        "bot.usernam",
+        "admin_room.admins",
+        "homeserver.shared_secret_file",
+    }
+    assert not any("hunter2" in line for line in lines)
+
+
+def test_a_secret_for_everybody_is_told_beside_a_broken_configuration(desk: Desk) -> None:
+    desk.secret.chmod(0o644)
+    desk.tree["approval"] = {"power_level": "high"}
+    status, lines = desk.fails()
+    assert status == 2
+    assert [line.split(":")[0] for line in lines] == ["approval.power_level", "homeserver.shared_secret_file"]
+
+
+def test_the_secret_file_of_a_configuration_that_is_no_yaml_is_known_from_elsewhere(desk: Desk) -> None:
+    desk.config.write_text("a: [\n")
+    desk.secret.write_text("")
+    environ = {"ONBOARD_BOT_HOMESERVER__SHARED_SECRET_FILE": str(desk.secret)}
+    status = check(desk.config, offline=True, environ=environ)
+    lines = desk._capsys.readouterr().out.splitlines()
+    assert status == 2
+    assert [line.split(":")[0] for line in lines] == ["FAIL config", "FAIL homeserver.shared_secret_file"]
+
+
+@pytest.mark.parametrize("written", [5, "", None, ["x"]])
+def test_a_path_that_is_none_is_told_once(desk: Desk, written: object) -> None:
+    desk.tree["homeserver"]["shared_secret_file"] = written
+    status, lines = desk.fails()
+    assert status == 2
+    assert len(lines) == 1
+    assert lines[0].startswith("homeserver.shared_secret_file: ")
+
+
+def test_a_missing_configuration_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(tmp_path / "nowhere.yaml", offline=True, environ={}) == 2
+    assert capsys.readouterr().out.startswith("FAIL config: there is no file ")
+
+
+def test_the_password_file_is_looked_at_where_one_is_named(desk: Desk, tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    desk.tree["bot"]["password_file"] = str(password)
+    assert desk.fails()[0] == 2
+    password.write_text("hunter2")
+    password.chmod(0o604)
+    status, lines = desk.fails()
+    assert (status, lines[0].split(" ")[0]) == (1, "bot.password_file:")
+    password.chmod(0o600)
+    assert desk.fails() == (0, [])
+    password.write_bytes(b"\xff")
+    assert desk.fails()[0] == 2
+    password.write_bytes(b" \n")
+    assert desk.fails()[0] == 2
+
+
+def test_what_refuse_means_until_it_is_built_is_a_warning_also_offline(desk: Desk) -> None:
+    del desk.tree["encryption"]
+    status, lines = desk.check()
+    assert status == 0
+    assert lines[-1].startswith("WARN encryption.unsigned_devices: refuse is not available yet; it behaves as allow")
+
+
+def test_a_terminal_without_utf_8_gets_the_line_all_the_same(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.config.write_text(yaml.safe_dump(desk.tree))
+    with (tmp_path / "out").open("w", encoding="ascii") as out:
+        monkeypatch.setattr("sys.stdout", out)
+        assert check(tmp_path / "nöwhere", offline=True, environ={}) == 2
+    assert "n?where" in (tmp_path / "out").read_text()
+
+
+# The state, looked at and not touched.
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> StateDir:
+    state = StateDir(tmp_path / "a state%41 of #mine?")
+    state.prepare()
+    return state
+
+
+async def keep_something(state: StateDir, folder: Path) -> None:
+    """A database as a bot leaves it. Made elsewhere: what is under test is the reading."""
+    database = folder / "made.db"
+    await asyncio.to_thread(bring_up_to_date, database)
+    store = Store(Database(sqlite_url(database)), SystemClock())
+    async with store.transaction() as tx:
+        await tx.rooms.plan(PlannedRoom("marker", Purpose.ADMIN, "", ROOM, made_by_bot=True))
+        await tx.rate_limits.met("PUT rooms/…/send", 3.5, now=tx.now)
+    for suffix in ("", "-wal", "-shm"):
+        if (part := Path(f"{database}{suffix}")).exists():
+            shutil.copy(part, f"{state.database}{suffix}")
+    await store.close()
+
+
+def content_of(folder: Path) -> dict[str, bytes]:
+    """All files; SQLite's index of its log is rebuilt by every process and holds nothing."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.suffix != ".db-shm"}
+
+
+async def test_before_the_first_start_nothing_is_remembered_and_nothing_is_made(tmp_path: Path) -> None:
+    state = StateDir(tmp_path / "state")
+    assert await remembered(state, SystemClock()) == Remembered()
+    assert remembered_session(state) is None
+    assert not state.path.exists()
+
+
+@pytest.mark.parametrize("beside_a_log", [True, False])
+async def test_the_database_is_read_without_a_change_beside_a_running_bot_and_without_one(
+    state: StateDir, tmp_path: Path, *, beside_a_log: bool
+) -> None:
+    await keep_something(state, tmp_path)
+    if not beside_a_log:
+        whole = Store(Database(sqlite_url(tmp_path / "made.db")), SystemClock())
+        await whole.close()
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{state.database}{suffix}").unlink()  # noqa: ASYNC240 - small local files
+        shutil.copy(tmp_path / "made.db", state.database)
+    before = content_of(state.path)
+    memory = await remembered(state, SystemClock())
+    assert memory.admin_room == PlannedRoom("marker", Purpose.ADMIN, "", ROOM, made_by_bot=True)
+    assert memory.limits == (MetLimit("PUT rooms/…/send", 1, 3.5),)
+    assert content_of(state.path) == before
+
+
+async def test_a_database_that_was_only_begun_holds_nothing(state: StateDir) -> None:
+    state.database.touch()
+    assert await remembered(state, SystemClock()) == Remembered()
+
+
+async def test_a_damaged_database_is_unusable_state(state: StateDir) -> None:
+    state.database.write_bytes(content := b"no database")
+    with pytest.raises(OnboardError, match=r"cannot be read: .*restore a backup") as damaged:
+        await remembered(state, SystemClock())
+    assert damaged.value.code is ErrorCode.STATE_UNUSABLE
+    assert state.database.read_bytes() == content
+
+
+@pytest.mark.parametrize("content", ["[]", '{"access_token": "hunter2"}', '{"access_token": "hunter2'])
+def test_a_damaged_session_is_unusable_state_and_shows_no_token(state: StateDir, content: str) -> None:
+    (state.path / "session.json").write_text(content)
+    with pytest.raises(OnboardError) as damaged:
+        remembered_session(state)
+    assert damaged.value.code is ErrorCode.STATE_UNUSABLE
+    assert "hunter2" not in str(damaged.value)
+
+
+def test_a_session_in_the_making_is_none(state: StateDir) -> None:
+    state.write_json("session.json", {"device_id": "D"})
+    assert remembered_session(state) is None
+
+
+async def test_state_that_this_user_may_not_read_is_unusable(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:  # who runs the tests as root may read everything
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.read_text", refuse)
+    monkeypatch.setattr("pathlib.Path.exists", refuse)
+    with pytest.raises(OnboardError, match="Run check as the user that the bot runs as"):
+        remembered_session(state)
+    with pytest.raises(OnboardError, match="Permission denied"):
+        await remembered(state, SystemClock())
+
+
+# What is made of the server's answers.
+
+
+def configured(desk: Desk, **sections: dict[str, Any]) -> Config:
+    desk.config.write_text(yaml.safe_dump(desk.tree | sections))
+    return load_config(desk.config, {})
+
+
+def words(findings: Sequence[Finding]) -> list[str]:
+    return [render(finding).partition(": ")[0] for finding in findings]
+
+
+def test_a_room_in_order_is_ok(desk: Desk) -> None:
+    findings = judge_room(FACTS, configured(desk), bot=BOT, made_by_bot=True)
+    assert words(findings) == ["OK admin_room", "OK encryption"]
+
+
+@pytest.mark.parametrize(
+    ("encrypted", "events", "usable"),
+    [
+        (True, {"m.room.encrypted": 101}, False),
+        (True, {"m.room.message": 101}, True),
+        (False, {"m.room.encrypted": 101}, True),
+        (False, {"m.room.message": 101}, False),
+    ],
+)
+def test_a_bot_that_cannot_speak_makes_the_room_unusable(
+    desk: Desk, *, encrypted: bool, events: dict[str, float], usable: bool
+) -> None:
+    facts = replace(FACTS, levels=replace(LEVELS, events=events), encrypted=encrypted)
+    findings = judge_room(facts, configured(desk), bot=BOT, made_by_bot=False)
+    assert ("FAIL room_unusable" not in words(findings)) == usable
+
+
+def test_a_right_that_only_some_work_needs_is_a_warning(desk: Desk) -> None:
+    no_redactions = replace(FACTS, levels=replace(LEVELS, events={"m.room.redaction": 101}))
+    assert words(judge_room(no_redactions, configured(desk), bot=BOT, made_by_bot=True))[0] == "WARN admin_room"
+    no_invitations = replace(FACTS, levels=replace(LEVELS, invite=101))
+    assert words(judge_room(no_invitations, configured(desk), bot=BOT, made_by_bot=True))[0] == "WARN admin_room"
+    assert words(judge_room(no_invitations, configured(desk), bot=BOT, made_by_bot=False))[0] == "OK admin_room"
+
+
+@pytest.mark.parametrize(
+    ("members", "level", "creators", "somebody"),
+    [
+        ({BOT: "join", ADA: "join"}, 50, frozenset(), True),
+        ({BOT: "join", ADA: "invite"}, 50, frozenset(), False),
+        ({BOT: "join", BOB: "join"}, 50, frozenset(), False),
+        ({BOT: "join", BOB: "join"}, 0, frozenset(), True),
+        ({BOT: "join"}, 0, frozenset(), False),
+        ({BOT: "join", BOB: "join"}, 1000, frozenset({BOB}), True),
+        ({BOT: "join", BOB: "join"}, 1000, frozenset({BOT}), False),
+    ],
+)
+def test_a_room_without_anybody_who_may_approve_is_a_warning(
+    desk: Desk, *, members: dict[str, str], level: int, creators: frozenset[str], somebody: bool
+) -> None:
+    facts = replace(FACTS, members=members, levels=replace(LEVELS, creators=creators))
+    config = configured(desk, approval={"power_level": level})
+    assert ("WARN approval.power_level" not in words(judge_room(facts, config, bot=BOT, made_by_bot=True))) == somebody
+
+
+def test_an_admin_who_has_not_joined_is_named(desk: Desk) -> None:
+    config = configured(desk, admin_room={"admins": [ADA, BOB]})
+    invited = replace(FACTS, members={BOT: "join", ADA: "join", BOB: "invite"})
+    lines = [render(finding) for finding in judge_room(invited, config, bot=BOT, made_by_bot=True)]
+    assert lines[0] == f"WARN admin_room.admins: {BOB} is invited to {ROOM} and has not joined yet."
+    lines = [render(finding) for finding in judge_room(FACTS, config, bot=BOT, made_by_bot=False)]
+    assert lines[0] == f"WARN admin_room.admins: {BOB} is not in {ROOM}; invite them there, or take the name out."
+
+
+@pytest.mark.parametrize(("delivery", "status"), [("dm", 0), ("auto", 0), ("room", 2)])
+def test_passwords_in_clear_text_are_refused_and_a_plain_room_is_a_warning(
+    desk: Desk, delivery: str, status: int
+) -> None:
+    config = configured(desk, accounts={"delivery": delivery})
+    findings = judge_room(replace(FACTS, encrypted=False), config, bot=BOT, made_by_bot=False)
+    assert "WARN encryption" in words(findings)
+    assert exit_status(findings) == status
+    assert ("FAIL accounts.delivery" in words(findings)) == (status == 2)
+
+
+def test_each_limit_is_a_warning_with_how_often_how_long_and_the_way_out() -> None:
+    limits = [MetLimit("PUT rooms/…/send", 12, 48.2), MetLimit("POST login", 1, 3.25)]
+    sending, login = (render(finding) for finding in judge_limits(limits, bot=BOT))
+    assert sending.startswith("WARN rate_limits: PUT rooms/…/send was limited 12 times in the last day")
+    assert "the longest wait was 48 s" in sending
+    assert f"/_synapse/admin/v1/users/{BOT}/override_ratelimit" in sending
+    assert "POST login was limited once" in login
+    assert "rc_login" in login
+    assert words(judge_limits([], bot=BOT)) == ["OK rate_limits"]
+
+
+class Whoami:
+    """A server that answers one question."""
+
+    def __init__(self, answer: dict[str, Any] | Exception) -> None:
+        self._answer = answer
+
+    async def whoami(self) -> dict[str, Any]:
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return self._answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "line"),
+    [
+        ({"user_id": BOT}, "OK bot.username"),
+        (TokenRejectedError(401, {"errcode": "M_UNKNOWN_TOKEN", "soft_logout": True}), "OK bot.username"),
+        (TokenRejectedError(401, {"errcode": "M_UNKNOWN_TOKEN"}), "FAIL session_revoked"),
+        (UnreachableError("GET account/whoami: status 502"), "FAIL homeserver_unreachable"),
+        (RateLimitedError("GET account/whoami", 5), "FAIL rate_limited"),
+        (RefusedError(403, {"errcode": "M_FORBIDDEN", "error": "no"}), "FAIL homeserver_refused"),
+        ({}, "FAIL homeserver_unreachable"),
+    ],
+)
+async def test_whatever_becomes_of_the_question_for_the_session_is_one_finding(
+    state: StateDir, answer: dict[str, Any] | Exception, line: str
+) -> None:
+    state.write_json("session.json", {"device_id": "D", "user_id": BOT, "access_token": "hunter2"})
+    session = remembered_session(state)
+    assert session is not None
+    api: Any = Whoami(answer)
+    findings = await asked(lambda: check_session(api, session, username="onboard", state_dir=state.path))
+    assert words(findings) == [line]
+    assert "hunter2" not in render(findings[0])
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "what"),
+    [
+        (502, b"", "a proxy answers with status 502"),
+        (503, b'{"errcode": "M_UNKNOWN"}', "a proxy answers with status 503"),
+        (504, b"<html>", "a proxy answers with status 504"),
+        (500, b"", "it fails with status 500"),
+        (302, b"<html>", "it only redirects"),
+        (200, b" \n<!doctype html>", "a web page answers (status 200)"),
+        (404, b"<html>", "a web page answers (status 404)"),
+        (404, b'{"errcode": "M_UNRECOGNIZED"}', "not the client-server API"),
+        (200, b"{}", "is no Matrix homeserver"),
+        (200, b"[" * 100_000, "is no Matrix homeserver"),
+        (200, b"\xff", "is no Matrix homeserver"),
+    ],
+)
+def test_what_answers_instead_of_a_homeserver_is_told_apart(status: int, content: bytes, what: str) -> None:
+    greeted = Greeted(status, content)
+    assert not greeted.speaks_matrix
+    assert what in greeted.what_else()
+
+
+def test_a_homeserver_names_its_versions() -> None:
+    assert Greeted(200, b'{"versions": ["v1.11"], "unstable_features": {}}').speaks_matrix
