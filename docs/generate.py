@@ -9,10 +9,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from onboard_bot.config.example import defaults, example_text, scalar
+from onboard_bot.chat.commands import COMMANDS
+from onboard_bot.chat.grammar import CommandSpec
+from onboard_bot.config.example import example_text, scalar
+from onboard_bot.config.keys import Key, all_keys, sections
 from onboard_bot.config.not_yet import words_until_then
-from onboard_bot.config.schema import Key, keys_of, sections
 from onboard_bot.config.sources import CREDENTIALS
+from onboard_bot.domain.roles import Role
 from onboard_bot.errors import MEANINGS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,26 +46,30 @@ seconds. Room ids, aliases and user ids need quotes in YAML.
 
 def configuration_page() -> str:
     """The reference of all keys."""
-    tree = defaults()
     credentials = "\n".join(f"   `{name}` stands for `{'.'.join(key)}`" for name, key in CREDENTIALS.items())
-    parts = ["# Configuration", _GENERATED, _ABOUT_CONFIGURATION.format(credentials=credentials.replace("`\n", "`,\n"))]
+    about = _ABOUT_CONFIGURATION.format(credentials=credentials.replace("`\n", "`,\n"))
+    parts = ["# Configuration", _GENERATED, about]
     for path, section in sections().items():
-        values = tree
-        for step in path:
-            values = values[step]
-        rows = [_row(key, values[key.path[-1]]) for key in keys_of(path, section)]
+        rows = [_row(key) for key in all_keys() if key.path[:-1] == path]
         if rows:
             head = ["| key | default | meaning | environment |", "|---|---|---|---|"]
             parts += [f"## {'.'.join(path)}", section.__doc__ or "", "\n".join([*head, *rows])]
-    return "\n\n".join(part.strip() for part in parts) + "\n"
+    return _page(*parts)
 
 
-def _row(key: Key, default: object) -> str:
-    shown = "required" if key.field.is_required() else f"`{scalar([] if key.field.examples else default)}`"
-    if default is None:
-        shown = "unset"
+def _row(key: Key) -> str:
+    if key.field.is_required():
+        default = "required"
+    elif key.example is None:
+        default = "unset"
+    else:
+        default = f"`{scalar(key.field.default)}`"
     meaning = f"{key.field.description}{words_until_then(key.dotted)}"
-    return f"| `{key.dotted}` | {shown} | {_cell(meaning)} | `{key.env}` |"
+    return f"| `{key.dotted}` | {default} | {_cell(meaning)} | `{key.env}` |"
+
+
+def _page(*parts: str) -> str:
+    return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
 def _cell(text: str) -> str:
@@ -78,16 +85,46 @@ def errors_page() -> str:
         "messages (`io.github.onboard_bot`), and what `onboard-bot check` prints after `FAIL`. The list is closed; the "
         "sentence beside a code says more."
     )
-    return (
-        "\n\n".join(["# Error codes", _GENERATED, about, "\n".join(["| code | meaning |", "|---|---|", *rows])]) + "\n"
-    )
+    return _page("# Error codes", _GENERATED, about, "\n".join(["| code | meaning |", "|---|---|", *rows]))
+
+
+_ABOUT_COMMANDS = """\
+What can be typed in the admin room, after the prefix (`bot.command_prefix`, `!` by default) or a mention of the bot.
+`!help` lists what you may run where you are, `!help <command>` explains one.
+
+- Only double quotes quote. A parameter in `<angle brackets>` has to be there, one in `[square brackets]` can be left
+  out, and the last one may take the rest of the line, so that a name of several words needs no quotes.
+- Options stand anywhere: `--name=value` or `--name value`; a bare `--flag` is true.
+- What phones do to text is undone: curly quotes, a dash for `--`, `@ada:example.org` where a username is meant.
+"""
+
+_WHO = {
+    Role.STRANGER: "anybody",
+    Role.REQUESTER: "everybody in the admin room",
+    Role.APPROVER: "those in the admin room who may vote: from `approval.power_level` on",
+}
+
+
+def commands_page() -> str:
+    """The reference of all commands."""
+    return _page("# Commands", _GENERATED, _ABOUT_COMMANDS, *(_command(spec) for spec in COMMANDS))
+
+
+def _command(spec: CommandSpec) -> str:
+    lines = [f"## !{spec.name}", _cell(spec.summary), f"```\n{spec.usage('!')}\n```", f"Who: {_WHO[spec.role]}."]
+    for title, arguments in (("Parameters", spec.params), ("Options", spec.options)):
+        if arguments:
+            lines += [f"{title}:", "\n".join(f"- `{argument.shown}`: {_cell(argument.doc)}" for argument in arguments)]
+    if spec.example:
+        lines += ["Example:", f"```\n!{spec.example}\n```"]
+    return "\n\n".join(lines)
 
 
 FILES: dict[str, Callable[[], str]] = {
     "config.example.yaml": example_text,
     "docs/configuration.md": configuration_page,
+    "docs/commands.md": commands_page,
     "docs/errors.md": errors_page,
-    # docs/commands.md joins with the command table of onboard_bot/chat.
 }
 
 

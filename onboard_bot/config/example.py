@@ -7,14 +7,13 @@ from typing import Any
 
 import yaml
 
-from onboard_bot.config.load import with_every_section
-from onboard_bot.config.model import Config
+from onboard_bot.config.keys import all_keys, sections
 from onboard_bot.config.not_yet import words_until_then
-from onboard_bot.config.schema import names, subsection
-from onboard_bot.config.section import Section
 
 _WIDTH = 112
 _PLAIN = re.compile(r"[A-Za-z/][\w ./:\-]*")
+# Durations, rates and addresses: YAML would take them for text, too.
+_NUMBERED = re.compile(r"\d+[smhdy]|\d+/\d+[smhdy]|[\d.]+:\d+")
 
 _HEAD = """\
 # The configuration of onboard-bot. Three lines have to be written, the rest are the defaults and can be left out:
@@ -27,56 +26,32 @@ _HEAD = """\
 """
 
 
-def defaults() -> dict[str, Any]:
-    """The tree of all keys in the form that they are written in, with an example where there is no default."""
-    required = {
-        section: {name: key.examples[0] for name, key in names(model).items() if key.examples}
-        for section, field in names(Config).items()
-        if (model := subsection(field)) is not None
-    }
-    tree = Config.model_validate(with_every_section(required)).model_dump(mode="json", by_alias=True)
-    # Depends on where the bot runs; a written default would switch that off.
-    tree["bot"]["state_dir"] = None
-    return tree
-
-
 def example_text() -> str:
     """What `onboard-bot config` prints, and `config.example.yaml` holds."""
-    lines = [_HEAD]
-    tree = defaults()
-    for name, field in names(Config).items():
-        section = subsection(field)
-        if section is not None:
-            lines += [*_section((name,), section, tree[name]), ""]
-    return "\n".join(lines).rstrip() + "\n"
+    lines = [_HEAD.rstrip()]
+    for path, section in sections().items():
+        outer, indent = "  " * (len(path) - 1), "  " * len(path)
+        lines += [*([] if outer else [""]), f"{outer}# {section.__doc__}", f"{outer}{path[-1]}:"]
+        for key in all_keys():
+            if key.path[:-1] == path:
+                meaning = f"{key.field.description}{words_until_then(key.dotted)}"
+                lines += _wrapped(meaning, f"{indent}# ", f"{indent}# ")
+                lines += _wrapped(f"{key.path[-1]}: {scalar(key.example)}", indent, f"{indent}  ")
+    return "\n".join(lines) + "\n"
 
 
-def _section(path: tuple[str, ...], section: type[Section], tree: dict[str, Any]) -> list[str]:
-    indent = "  " * len(path)
-    lines = [f"{indent[2:]}# {section.__doc__}", f"{indent[2:]}{path[-1]}:"]
-    for name, field in names(section).items():
-        below = subsection(field)
-        if below is not None:
-            lines += _section((*path, name), below, tree[name])
-            continue
-        comment = f"{field.description}{words_until_then('.'.join((*path, name)))}"
-        lines += textwrap.wrap(comment, _WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
-        lines += textwrap.wrap(
-            f"{name}: {scalar(tree[name])}",
-            _WIDTH,
-            initial_indent=indent,
-            subsequent_indent=f"{indent}  ",
-            break_on_hyphens=False,
-        )
-    return lines
+def _wrapped(text: str, first: str, then: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, initial_indent=first, subsequent_indent=then, break_on_hyphens=False)
 
 
 def scalar(value: Any) -> str:
     """A value in YAML's flow form, quoted where YAML would take it for something else."""
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return f"[{', '.join(map(scalar, value))}]"
-    if isinstance(value, str) and _PLAIN.fullmatch(value) and ": " not in value and yaml.safe_load(value) == value:
-        return value
-    if isinstance(value, str) and re.fullmatch(r"\d+[smhdy]|\d+/\d+[smhdy]|[\d.]+:\d+", value):
+    if isinstance(value, str) and (_NUMBERED.fullmatch(value) or _is_itself(value)):
         return value
     return json.dumps(value, ensure_ascii=False)
+
+
+def _is_itself(text: str) -> bool:
+    return bool(_PLAIN.fullmatch(text)) and ": " not in text and yaml.safe_load(text) == text

@@ -5,95 +5,92 @@ valid keys) is read off these models. They are the edge where pydantic parses; w
 """
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    SecretStr,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from onboard_bot.config import values
-from onboard_bot.config.durations import Rate, parse_duration
-from onboard_bot.config.items import ApprovalGroup, RoomSetRule
-from onboard_bot.config.kinds import (
-    RESERVED,
-    Asker,
-    AtLeastOne,
-    Count,
-    Duration,
-    File,
-    Link,
-    Listen,
-    NamePattern,
-    Network,
-    Pause,
-    PerAddress,
-    Retention,
-    Room,
-    RoomSetName,
-    Text,
-    UserId,
-)
-from onboard_bot.config.section import Frozen, Section
+from onboard_bot.config.not_yet import refuse_what_is_not_built
+from onboard_bot.config.values import RESERVED
+
+# What a section demands is asked also where nobody wrote the section.
+_DEFAULTS: Any = Field(default_factory=dict)
 
 
-class Homeserver(Section):
+def _key(says: str, default: Any = ..., **more: Any) -> Any:
+    """A key: the sentence that explains it, and its default as an operator writes it, unless they have to."""
+    return Field(default, description=says, **more)
+
+
+class Frozen(BaseModel):
+    """Read once, never changed, and nothing in it that is not a key."""
+
+    # Only the whole configuration is ever built, so pydantic need not compile each part on its own at import.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True, defer_build=True
+    )
+
+
+class Section(Frozen):
+    """A part of the configuration; `key` is what stands before the dot."""
+
+    key: ClassVar[str]
+
+    def __init_subclass__(cls, *, key: str) -> None:
+        super().__init_subclass__()
+        cls.key = key
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _is_built(cls, value: Any, info: ValidationInfo) -> Any:
+        field = cls.model_fields[info.field_name or ""]
+        refuse_what_is_not_built(f"{cls.key}.{field.alias or info.field_name}", value)
+        return value
+
+
+class Homeserver(Section, key="homeserver"):
     """The homeserver, and what lets the bot make accounts on it."""
 
-    key = "homeserver"
-
-    url: Annotated[str, AfterValidator(values.parse_homeserver_url)] = Field(
-        description="The internal listener of the homeserver; proxies usually hide /_synapse/admin.",
+    url: values.HomeserverUrl = _key(
+        "The internal listener of the homeserver; proxies usually hide /_synapse/admin.",
         examples=["http://127.0.0.1:8008"],
     )
-    shared_secret_file: File = Field(
-        description="File with the registration shared secret: the plain file that registration_shared_secret_path "
+    shared_secret_file: values.File = _key(
+        "File with the registration shared secret: the plain file that registration_shared_secret_path "
         "names, or YAML with registration_shared_secret.",
         examples=["/run/secrets/matrix-shared-secret"],
     )
 
 
-class Bot(Section):
+class Bot(Section, key="bot"):
     """The bot's own account, and where it keeps what it knows."""
 
-    key = "bot"
-
-    username: Annotated[str, AfterValidator(values.parse_bot_username)] = Field(
-        "onboard", description="The bot's account; registered at the first start if it does not exist."
+    username: values.BotUsername = _key(
+        "The bot's account; registered at the first start if it does not exist.", "onboard"
     )
-    display_name: Annotated[str, AfterValidator(values.parse_bot_display_name)] = Field(
-        "Onboarding", description="The name that people see."
+    display_name: values.BotDisplayName = _key("The name that people see.", "Onboarding")
+    password_file: values.File | None = _key(
+        "File with the account's password; only if the account exists already and the state is gone.", None
     )
-    password_file: File | None = Field(
-        None, description="File with the account's password; only if the account exists already and the state is gone."
+    state_dir: values.File = _key(
+        "Folder for database, keys and session. Unset: $STATE_DIRECTORY (systemd), else ./state.",
+        "state",
+        examples=[None],
     )
-    state_dir: File = Field(
-        Path("state"),
-        description="Folder for database, keys and session. Unset: $STATE_DIRECTORY (systemd), else ./state.",
-    )
-    command_prefix: Annotated[str, AfterValidator(values.parse_command_prefix)] = Field(
-        "!", description="What a command begins with; a mention of the bot works too."
-    )
+    command_prefix: values.CommandPrefix = _key("What a command begins with; a mention of the bot works too.", "!")
 
 
-class AdminRoom(Section):
+class AdminRoom(Section, key="admin_room"):
     """The room in which accounts are asked for and decided."""
 
-    key = "admin_room"
-
-    room: Room | None = Field(
-        None,
-        description="Id (!…) or alias (#…) of an existing room, in quotes. Unset: the bot creates an encrypted one.",
+    room: values.Room | None = _key(
+        "Id (!…) or alias (#…) of an existing room, in quotes. Unset: the bot creates an encrypted one.", None
     )
-    admins: tuple[UserId, ...] = Field(
+    admins: tuple[values.UserId, ...] = _key(
+        "User ids that are invited into the room that the bot creates, with power level 100.",
         (),
-        validate_default=True,
-        description="User ids that are invited into the room that the bot creates, with power level 100.",
         examples=[["@you:example.org"]],
     )
 
@@ -105,224 +102,224 @@ class AdminRoom(Section):
         return tuple(dict.fromkeys(admins))
 
 
-class Approval(Section):
+class ApprovalGroup(Frozen):
+    """People of whom some must agree, in addition to `approval.required`."""
+
+    name: values.Text
+    members: tuple[values.UserId, ...] = ()
+    room: values.Room | None = None
+    required: values.AtLeastOne = 1
+
+    @model_validator(mode="after")
+    def _has_one_kind_of_members(self) -> Self:
+        if bool(self.members) == (self.room is not None):
+            raise ValueError("must have either members or a room, not both.")
+        return self
+
+
+class Approval(Section, key="approval"):
     """Who decides on requests, and when something is decided."""
 
-    key = "approval"
-
-    power_level: Count = Field(
-        50, description="From this power level on people may vote, and their own !register runs at once."
+    power_level: values.Count = _key(
+        "From this power level on people may vote, and their own !register runs at once.", 50
     )
-    always: bool = Field(default=False, description="true: every registration needs votes, whoever asks.")
-    required: AtLeastOne = Field(1, description="Approvals that a request needs.")
-    required_for_admin: AtLeastOne = Field(2, description="Approvals for an account with server-admin rights.")
-    deny: AtLeastOne = Field(1, description="Denials that decide against a request.")
-    self_approval: bool = Field(default=False, description="true: people may vote on their own requests.")
-    expires_after: Duration = Field(parse_duration("7d"), description="A request that nobody decides ends after this.")
-    remind_after: Duration = Field(
-        parse_duration("24h"), description="The room is reminded of an open request after this."
-    )
-    groups: tuple[ApprovalGroup, ...] = Field(
-        (),
-        description="Groups whose votes are needed too, each {name, members or room, required}; "
-        "one person may count for both.",
+    always: bool = _key("true: every registration needs votes, whoever asks.", default=False)
+    required: values.AtLeastOne = _key("Approvals that a request needs.", 1)
+    required_for_admin: values.AtLeastOne = _key("Approvals for an account with server-admin rights.", 2)
+    deny: values.AtLeastOne = _key("Denials that decide against a request.", 1)
+    self_approval: bool = _key("true: people may vote on their own requests.", default=False)
+    expires_after: values.Duration = _key("A request that nobody decides ends after this.", "7d")
+    remind_after: values.Duration = _key("The room is reminded of an open request after this.", "24h")
+    groups: tuple[ApprovalGroup, ...] = _key(
+        "Groups whose votes are needed too, each {name, members or room, required}; one person may count for both.", ()
     )
 
 
-class Accounts(Section):
+class Accounts(Section, key="accounts"):
     """The accounts that are made."""
 
-    key = "accounts"
-
-    allow_admin: bool = Field(default=False, description="true: accounts with server-admin rights can be made at all.")
-    delivery: Literal["auto", "claim", "dm", "room"] = Field(
-        "auto",
-        description="How credentials reach people: claim (a link; needs web.public_url), dm (an encrypted direct "
+    allow_admin: bool = _key("true: accounts with server-admin rights can be made at all.", default=False)
+    delivery: Literal["auto", "claim", "dm", "room"] = _key(
+        "How credentials reach people: claim (a link; needs web.public_url), dm (an encrypted direct "
         "message to who asked), room (a reply in the encrypted admin room), auto (claim if it can, else dm).",
+        "auto",
     )
-    reserved: tuple[NamePattern, ...] = Field(
-        RESERVED, description="Usernames that nobody gets; * stands for any characters. Your list replaces this one."
+    reserved: tuple[values.NamePattern, ...] = _key(
+        "Usernames that nobody gets; * stands for any characters. Your list replaces this one.", RESERVED
     )
 
 
-class Onboarding(Section):
+class RoomSetRule(Frozen):
+    """A room set for the accounts that the members of a room ask for."""
+
+    room: values.Room
+    room_set: values.Text
+
+
+class Onboarding(Section, key="onboarding"):
     """The rooms that a new account is brought into."""
 
-    key = "onboarding"
-
-    rooms: tuple[Room, ...] = Field((), description="Rooms and spaces that every new account is brought into.")
-    room_sets: Mapping[RoomSetName, tuple[Room, ...]] = Field(
-        {}, description='Named lists of rooms, chosen with --rooms=name: {staff: ["#staff:example.org"]}.'
+    rooms: tuple[values.Room, ...] = _key("Rooms and spaces that every new account is brought into.", ())
+    room_sets: Mapping[values.RoomSetName, tuple[values.Room, ...]] = _key(
+        'Named lists of rooms, chosen with --rooms=name: {staff: ["#staff:example.org"]}.', {}
     )
-    children: Literal["listed", "suggested", "all"] = Field(
-        "listed", description="Which rooms of a space come with it: listed (only those named here), suggested, all."
+    children: Literal["listed", "suggested", "all"] = _key(
+        "Which rooms of a space come with it: listed (only those named here), suggested, all.", "listed"
     )
-    by_requester: tuple[RoomSetRule, ...] = Field(
-        (), description="Room sets by the membership of the one who asked, each {room, room_set}."
+    by_requester: tuple[RoomSetRule, ...] = _key(
+        "Room sets by the membership of the one who asked, each {room, room_set}.", ()
     )
-    join: Literal["join", "invite"] = Field(
-        "join", description="join: the new account is in its rooms at once; invite: it is invited only."
+    join: Literal["join", "invite"] = _key(
+        "join: the new account is in its rooms at once; invite: it is invited only.", "join"
     )
 
 
-class Announce(Section):
+class Announce(Section, key="announce"):
     """The message that welcomes new accounts in community rooms."""
 
-    key = "announce"
-
-    rooms: tuple[Room, ...] = Field((), description="Rooms in which new accounts are announced.")
-    template: Text = Field("Welcome, {{ people }}!", description="The announcement, a sandboxed Jinja template.")
-    gather: Pause = Field(60.0, description="New accounts within this time make one announcement; 0s: each its own.")
+    rooms: tuple[values.Room, ...] = _key("Rooms in which new accounts are announced.", ())
+    template: values.Text = _key("The announcement, a sandboxed Jinja template.", "Welcome, {{ people }}!")
+    gather: values.Pause = _key("New accounts within this time make one announcement; 0s: each its own.", "60s")
 
 
-class Welcome(Section):
+class Welcome(Section, key="welcome"):
     """The message that greets a new account."""
 
-    key = "welcome"
-
-    template: Text | None = Field(None, description="What a new account is greeted with. Unset: no greeting.")
-    follow_up: Text | None = Field(None, description="What it is asked some days later. Unset: nothing.")
-    follow_up_after: Duration = Field(parse_duration("3d"), description="When follow_up is sent.")
-    avatar: Text | None = Field(None, description="Picture that a new account gets. Unset: none.")
+    template: values.Text | None = _key("What a new account is greeted with. Unset: no greeting.", None)
+    follow_up: values.Text | None = _key("What it is asked some days later. Unset: nothing.", None)
+    follow_up_after: values.Duration = _key("When follow_up is sent.", "3d")
+    avatar: values.Text | None = _key("Picture that a new account gets. Unset: none.", None)
 
 
-class Requests(Section):
+class Requests(Section, key="requests"):
     """Asking for an account in a direct message to the bot."""
 
-    key = "requests"
-
-    from_: tuple[Asker, ...] = Field(
+    from_: tuple[values.Asker, ...] = _key(
+        "Who may use !request: server names (example.org, *.example.org), user ids, or rooms whose members may.",
         (),
         alias="from",
-        description="Who may use !request: server names (example.org, *.example.org), user ids, or rooms whose "
-        "members may.",
     )
 
 
-class MemberInvites(Section):
+class MemberInvites(Section, key="invites.members"):
     """Invites that ordinary members may make."""
 
-    key = "invites.members"
-
-    per_person: Count = Field(0, description="How many open invites each member of the admin room may have; 0: none.")
-    per: Duration = Field(parse_duration("30d"), description="The time in which per_person counts.")
-    rooms: tuple[Room, ...] = Field((), description="Rooms whose members may invite too.")
+    per_person: values.Count = _key("How many open invites each member of the admin room may have; 0: none.", 0)
+    per: values.Duration = _key("The time in which per_person counts.", "30d")
+    rooms: tuple[values.Room, ...] = _key("Rooms whose members may invite too.", ())
 
 
-class Invites(Section):
+class Invites(Section, key="invites"):
     """Links for newcomers."""
 
-    key = "invites"
-
-    members: MemberInvites
+    members: MemberInvites = _DEFAULTS
 
 
-class Branding(Section):
+class Branding(Section, key="web.branding"):
     """How the pages look."""
 
-    key = "web.branding"
-
-    name: Text | None = Field(None, description="Name of the community on the pages. Unset: the server's name.")
-    logo: Text | None = Field(None, description="Picture on the pages: a file or a URL.")
-    colour: Annotated[str, AfterValidator(values.parse_colour)] | None = Field(
-        None, description='Colour of buttons and links, "#rrggbb" in quotes.'
-    )
-    terms_url: Link | None = Field(None, description="Terms that people accept before they get an account.")
-    clients: tuple[Text, ...] = Field(
-        ("element", "fluffychat", "cinny"), description="Matrix clients that are recommended to newcomers."
+    name: values.Text | None = _key("Name of the community on the pages. Unset: the server's name.", None)
+    logo: values.Text | None = _key("Picture on the pages: a file or a URL.", None)
+    colour: values.Colour | None = _key('Colour of buttons and links, "#rrggbb" in quotes.', None)
+    terms_url: values.Link | None = _key("Terms that people accept before they get an account.", None)
+    clients: tuple[values.Text, ...] = _key(
+        "Matrix clients that are recommended to newcomers.", ("element", "fluffychat", "cinny")
     )
 
 
-class RequestForm(Section):
+class RequestForm(Section, key="web.form"):
     """The public form that asks for an account."""
 
-    key = "web.form"
-
-    open_requests: AtLeastOne = Field(100, description="With so many requests open the form is closed.")
-    per_address: PerAddress = Field(
-        Rate(3, parse_duration("1d")), description="How often one address may use the form."
-    )
-    exempt: tuple[Network, ...] = Field((), description="Addresses and networks without that limit.")
+    open_requests: values.AtLeastOne = _key("With so many requests open the form is closed.", 100)
+    per_address: values.PerAddress = _key("How often one address may use the form.", "3/1d")
+    exempt: tuple[values.Network, ...] = _key("Addresses and networks without that limit.", ())
 
 
-class Web(Section):
+class Web(Section, key="web"):
     """The pages for newcomers."""
 
-    key = "web"
-
-    listen: Listen = Field(
-        values.ListenAddress("127.0.0.1", 8090),
-        description="Where the pages are served; put a proxy with TLS before it.",
+    listen: values.Listen = _key("Where the pages are served; put a proxy with TLS before it.", "127.0.0.1:8090")
+    public_url: values.PublicUrl | None = _key(
+        "What newcomers reach the pages by: https://… (http:// on loopback only).", None
     )
-    public_url: Annotated[str, AfterValidator(values.parse_public_url)] | None = Field(
-        None, description="What newcomers reach the pages by: https://… (http:// on loopback only)."
+    request_form: bool = _key("true: visitors may ask for an account in a form.", default=False)
+    trusted_proxies: tuple[values.Network, ...] = _key(
+        "Addresses and networks of proxies whose X-Forwarded-For is believed.", ()
     )
-    request_form: bool = Field(default=False, description="true: visitors may ask for an account in a form.")
-    trusted_proxies: tuple[Network, ...] = Field(
-        (), description="Addresses and networks of proxies whose X-Forwarded-For is believed."
-    )
-    branding: Branding
-    form: RequestForm
+    branding: Branding = _DEFAULTS
+    form: RequestForm = _DEFAULTS
 
 
-class Ops(Section):
+class Ops(Section, key="ops"):
     """Health and metrics, for the operator only."""
 
-    key = "ops"
-
-    listen: Listen = Field(
-        values.ListenAddress("127.0.0.1", 8091),
-        description="/healthz, /readyz and /metrics; never on the public listener.",
-    )
+    listen: values.Listen = _key("/healthz, /readyz and /metrics; never on the public listener.", "127.0.0.1:8091")
 
 
-class RetentionRules(Section):
+class RetentionRules(Section, key="retention"):
     """How long things are kept."""
 
-    key = "retention"
-
-    requests: Retention = Field(parse_duration("1y"), description="How long finished requests are kept.")
-    audit: Retention = Field(None, description="How long the audit log is kept.")
+    requests: values.Retention = _key("How long finished requests are kept.", "1y")
+    audit: values.Retention = _key("How long the audit log is kept.", "forever")
 
 
-class Database(Section):
+class Database(Section, key="database"):
     """Where the state lies."""
 
-    key = "database"
-
-    url: SecretStr | None = Field(None, description="Unset: SQLite in state_dir. postgresql://… comes later.")
+    url: SecretStr | None = _key("Unset: SQLite in state_dir. postgresql://… comes later.", None)
 
 
-class Encryption(Section):
+class Encryption(Section, key="encryption"):
     """Whom the bot obeys and trusts in encrypted rooms."""
 
-    key = "encryption"
-
-    unsigned_devices: Literal["refuse", "allow"] = Field(
-        "refuse",
-        description="refuse: commands from devices that their owner has not verified are not obeyed, nor commands in "
+    unsigned_devices: Literal["refuse", "allow"] = _key(
+        "refuse: commands from devices that their owner has not verified are not obeyed, nor commands in "
         "clear text in an encrypted room; allow: they are.",
+        "refuse",
     )
 
 
-class Config(Frozen):
+class Written(BaseSettings, Frozen):
+    """What stands in the sources, merged key by key by pydantic-settings and not judged.
+
+    Args:
+        sources: The strongest first.
+    """
+
+    model_config = SettingsConfigDict(extra="allow")
+
+    def __init__(self, *sources: PydanticBaseSettingsSource) -> None:
+        super().__init__(sources=sources)
+
+    @classmethod
+    def settings_customise_sources(cls, *_: Any, **theirs: Any) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The given sources alone: pydantic-settings' own would read os.environ and pass over names without a key."""
+        return tuple(theirs["init_settings"]()["sources"])
+
+
+class Config(Written):
     """The whole configuration, checked."""
 
-    homeserver: Homeserver
-    bot: Bot
-    admin_room: AdminRoom
-    approval: Approval
-    accounts: Accounts
-    onboarding: Onboarding
-    announce: Announce
-    welcome: Welcome
-    requests: Requests
-    invites: Invites
-    web: Web
-    ops: Ops
-    retention: RetentionRules
-    database: Database
-    encryption: Encryption
+    model_config = SettingsConfigDict(extra="forbid")
+
+    homeserver: Homeserver = _DEFAULTS
+    bot: Bot = _DEFAULTS
+    admin_room: AdminRoom = _DEFAULTS
+    approval: Approval = _DEFAULTS
+    accounts: Accounts = _DEFAULTS
+    onboarding: Onboarding = _DEFAULTS
+    announce: Announce = _DEFAULTS
+    welcome: Welcome = _DEFAULTS
+    requests: Requests = _DEFAULTS
+    invites: Invites = _DEFAULTS
+    web: Web = _DEFAULTS
+    ops: Ops = _DEFAULTS
+    retention: RetentionRules = _DEFAULTS
+    database: Database = _DEFAULTS
+    encryption: Encryption = _DEFAULTS
+
+    def __init__(self, *sources: PydanticBaseSettingsSource) -> None:
+        super().__init__(*sources)
 
     @field_validator("ops", mode="after")
     @classmethod

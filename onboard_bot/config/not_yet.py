@@ -8,47 +8,41 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from onboard_bot.config.durations import parse_duration
+from onboard_bot.config.values import parse_duration
 
 
 @dataclass(frozen=True, slots=True)
 class NotYet:
-    """One thing that cannot be done yet.
-
-    Args:
-        key: Where it is asked for.
-        asks: Whether a (parsed) value asks for it. The default never does.
-        instead: What to write until then.
-    """
+    """A key, what to write until it can be more, and whether a (parsed) value asks for more. The default never does."""
 
     key: str
-    asks: Callable[[Any], bool]
     instead: str
+    asks: Callable[[Any], bool] = bool
 
 
-_UNSET = "leave it out"
+def _is_set(value: object) -> bool:
+    return value is not None
+
 
 NOT_YET: tuple[NotYet, ...] = (
-    NotYet("approval.always", bool, "leave it false"),
-    NotYet("approval.groups", bool, "leave it empty"),
-    NotYet(
-        "accounts.delivery", lambda delivery: delivery == "claim", "use dm, room or auto (which means dm until then)"
-    ),
-    NotYet("onboarding.rooms", bool, "leave it empty"),
-    NotYet("onboarding.room_sets", bool, "leave it empty"),
-    NotYet("onboarding.by_requester", bool, "leave it empty"),
-    NotYet("announce.rooms", bool, "leave it empty"),
-    NotYet("welcome.template", lambda template: template is not None, _UNSET),
-    NotYet("welcome.follow_up", lambda template: template is not None, _UNSET),
-    NotYet("welcome.avatar", lambda avatar: avatar is not None, _UNSET),
-    NotYet("requests.from", bool, "leave it empty"),
-    NotYet("invites.members.per_person", lambda count: count > 0, "leave it 0"),
-    NotYet("invites.members.rooms", bool, "leave it empty"),
-    NotYet("web.public_url", lambda url: url is not None, _UNSET),
-    NotYet("web.request_form", bool, "leave it false"),
-    NotYet("retention.requests", lambda kept: kept != parse_duration("1y"), "leave it 1y"),
-    NotYet("retention.audit", lambda kept: kept is not None, "leave it forever"),
-    NotYet("database.url", lambda url: url is not None, "leave it out, and SQLite in state_dir is used"),
+    NotYet("approval.always", "leave it false"),
+    NotYet("approval.groups", "leave it empty"),
+    NotYet("accounts.delivery", "use dm, room or auto (which means dm until then)", lambda how: how == "claim"),
+    NotYet("onboarding.rooms", "leave it empty"),
+    NotYet("onboarding.room_sets", "leave it empty"),
+    NotYet("onboarding.by_requester", "leave it empty"),
+    NotYet("announce.rooms", "leave it empty"),
+    NotYet("welcome.template", "leave it out", _is_set),
+    NotYet("welcome.follow_up", "leave it out", _is_set),
+    NotYet("welcome.avatar", "leave it out", _is_set),
+    NotYet("requests.from", "leave it empty"),
+    NotYet("invites.members.per_person", "leave it 0"),
+    NotYet("invites.members.rooms", "leave it empty"),
+    NotYet("web.public_url", "leave it out", _is_set),
+    NotYet("web.request_form", "leave it false"),
+    NotYet("retention.requests", "leave it 1y", lambda kept: kept != parse_duration("1y")),
+    NotYet("retention.audit", "leave it forever", _is_set),
+    NotYet("database.url", "leave it out, and SQLite in state_dir is used", _is_set),
 )
 
 

@@ -1,31 +1,59 @@
-"""Owns the forms of single values in the configuration: addresses, URLs, rooms, names. Each parser takes a string.
+"""Owns single values: how each is written in the configuration, what it becomes, and what is said of a wrong one.
 
-What a parser raises is a ValueError whose sentence continues "FAIL section.key: …": what is wrong, and what mends it.
-A URL is never repeated whole, because it may hold a password.
+What is raised is a ValueError whose sentence continues "FAIL section.key: …": what is wrong, and what mends it. A URL
+is never repeated whole, because it may hold a password. Inside the program a duration is a number of seconds, and
+`forever`, where a key allows it, is None. The types at the end are what the models are made of.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
+from typing import Annotated, Any
 from urllib.parse import SplitResult, urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator
 
 from onboard_bot.domain.display_names import parse_display_name
 from onboard_bot.domain.identifiers import is_server_name, is_user_id, parse_username
 from onboard_bot.errors import OnboardError
 
-Network = IPv4Network | IPv6Network
-
+FOREVER = "forever"
 MAX_PORT = 65_535
 MAX_PREFIX = 5
+_MAX_ID_BYTES = 255
 _SHOWN = 40
+_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "y": 31_536_000}
+# Longer than any operator waits, and short enough that "now plus this" stays a date.
+_LONGEST = 100 * _UNITS["y"]
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhdy]?)", re.ASCII)
+_RATE = re.compile(r"(\d{1,9})/(\S+)", re.ASCII)
 # With the underscore, which no server name has but many a container's name.
 _HOST = re.compile(r"[\w.\-]+|\[[0-9A-Fa-f:.]+\]")
 _PORT = re.compile(r"\d{1,5}", re.ASCII)
 _ROOM_ID = re.compile(r"![\x21-\x39\x3b-\x7e]+")
 _ALIAS_NAME = re.compile(r"#[^\s:\x00]+")
-_NAME_PATTERN = re.compile(r"[A-Za-z0-9=_\-./+*?]+")
-_COLOUR = re.compile(r"#(?:[0-9A-Fa-f]{3}){1,2}")
-_MAX_ID_BYTES = 255
+
+_RESERVED = """
+abuse admin administrator all announcements billing bot channel contact everyone help here hostmaster info mail
+mailer-daemon matrix me moderator no-reply nobody noreply official owner postmaster register registration room root
+security server staff support synapse sysadmin system team undefined webmaster www
+"""
+RESERVED = tuple(_RESERVED.split())
+"""What a stranger would take for the voice of the server, and what mail rules (RFC 2142) keep for its people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most `count` in any `seconds`."""
+
+    count: int
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.count}/{format_duration(self.seconds)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +67,116 @@ class ListenAddress:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+def legible(text: str) -> str:
+    """Text without what would break a line, a terminal or an encoding."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 def shown(value: object) -> str:
     """A value as one line of a message can hold it."""
-    text = "".join(c if c.isprintable() else "?" for c in str(value))
+    text = legible(str(value))
     return f"“{text}”" if len(text) <= _SHOWN else f"“{text[: _SHOWN - 1]}…”"
 
 
-def parse_listen(written: str) -> ListenAddress:
-    """`127.0.0.1:8090`, `[::1]:8090` or `localhost:8090`."""
+def parse_duration(written: object) -> float:
+    """The seconds that an operator meant; zero is a duration.
+
+    Raises:
+        ValueError: With a sentence that says how durations are written.
+    """
+    if isinstance(written, bool) or not isinstance(written, str | int | float):
+        raise ValueError("must be a duration such as 5s, 10m, 24h, 7d or 1y.")  # noqa: TRY004 - pydantic wants this one
+    if isinstance(written, str):
+        match = _DURATION.fullmatch(written.strip())
+        if match is None:
+            raise ValueError("must be a duration: a number and one of s, m, h, d, y (5s, 10m, 24h, 7d, 1y).")
+        seconds = float(match[1]) * _UNITS[match[2] or "s"]
+    else:
+        seconds = written
+    if not 0 <= seconds <= _LONGEST:  # Also false for a NaN.
+        raise ValueError("must be a duration between 0s and 100y.")
+    return abs(float(seconds))  # There is a minus zero.
+
+
+def parse_retention(written: object) -> float | None:
+    """Like `parse_duration`, and None for `forever`.
+
+    Raises:
+        ValueError: With a sentence that says how durations are written.
+    """
+    if isinstance(written, str) and written.strip() == FOREVER:
+        return None
+    try:
+        return parse_duration(written)
+    except ValueError as error:
+        raise ValueError(f"{str(error).removesuffix('.')}, or {FOREVER}.") from None
+
+
+def parse_rate(written: object) -> Rate:
+    """What an operator meant by `3/1d`: three a day.
+
+    Raises:
+        ValueError: With a sentence that says how rates are written.
+    """
+    match = _RATE.fullmatch(written.strip()) if isinstance(written, str) else None
+    if match is None:
+        raise ValueError("must be a number, a slash and a duration: 3/1d allows three a day.")
+    seconds = parse_duration(match[2])
+    if int(match[1]) == 0 or seconds == 0:
+        raise ValueError("must allow at least one in more than no time: 3/1d allows three a day.")
+    return Rate(int(match[1]), seconds)
+
+
+def format_duration(seconds: float | None) -> str:
+    """The shortest way to write it; what `parse_retention` reads back as the same number."""
+    if seconds is None:
+        return FOREVER
+    for unit, length in reversed(_UNITS.items()):
+        if seconds and seconds % length == 0:
+            return f"{int(seconds // length)}{unit}"
+    return f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"
+
+
+def _check(ok: Callable[[Any], object], complaint: str) -> Callable[[Any], Any]:
+    """Lets a value through as it is, or complains; `{}` in the complaint is what was written."""
+
+    def check(written: Any) -> Any:
+        if not ok(written):
+            raise ValueError(complaint.format(shown(written)))
+        return written
+
+    return check
+
+
+_whole_number = _check(lambda written: not isinstance(written, bool), "must be a whole number.")
+_more_than_nothing = _check(bool, "must be longer than 0s.")
+_text = _check(str.strip, "is empty.")
+_user_id = _check(is_user_id, "{} is no full user id; write it like @ada:example.org.")
+_domain = _check(
+    lambda written: is_server_name(written.removeprefix("*.")),
+    "{} is none of: a server name (example.org, *.example.org), a user id, a room id, an alias.",
+)
+_colour = _check(
+    re.compile(r"#(?:[0-9A-Fa-f]{3}){1,2}").fullmatch, "{} is no colour; write it like #0a7bff, in quotes."
+)
+_name_pattern = _check(
+    re.compile(r"[A-Za-z0-9=_\-./+*?]+").fullmatch,
+    "{} is no username; write the part between @ and the colon, * stands for any.",
+)
+_room_set_name = _check(
+    re.compile(r"[\w\-]+").fullmatch, "{} cannot be typed after --rooms=; use letters, digits, - and _ only."
+)
+
+
+def _path(written: object) -> Path:
+    if not isinstance(written, str | Path) or not str(written).strip() or "\0" in str(written):
+        raise ValueError("must be the path of a file or folder.")
+    return Path(written)
+
+
+def _listen(written: object) -> ListenAddress:
+    if not isinstance(written, str):
+        raise ValueError("must be host:port, such as 127.0.0.1:8090.")  # noqa: TRY004 - pydantic wants this one
     host, colon, port = written.rpartition(":")
     if not colon or _PORT.fullmatch(port) is None or int(port) > MAX_PORT:
         raise ValueError(f"{shown(written)} is not host:port; write 127.0.0.1:8090, or [::1]:8090 for IPv6.")
@@ -57,130 +187,22 @@ def parse_listen(written: str) -> ListenAddress:
     return ListenAddress(host.strip("[]"), int(port))
 
 
-def parse_homeserver_url(written: str) -> str:
-    """The address of the homeserver, without a trailing slash."""
-    parts = _split(written)
-    if parts.path.strip("/"):
-        raise ValueError(
-            f"has a path; cut off {shown(parts.path)}: only http(s)://host:port belongs here, the bot adds the rest."
-        )
-    return f"{parts.scheme}://{parts.netloc}"
-
-
-def parse_public_url(written: str) -> str:
-    """Where newcomers reach the bot's pages, without a trailing slash. May have a path."""
-    parts = _split(written)
-    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
-        raise ValueError("must begin with https://, because passwords pass through it; http:// is for loopback only.")
-    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
-
-
-def parse_link(written: str) -> str:
-    """A URL that a page links to."""
-    _split(written, whole=True)
-    return written
-
-
-def parse_room(written: str) -> str:
-    """`!id`, `!id:server` or `#alias:server`."""
-    name, colon, server = written.partition(":")
-    if len(written.encode(errors="replace")) <= _MAX_ID_BYTES and (not colon or is_server_name(server)):
-        if _ROOM_ID.fullmatch(name):
-            return written
-        if _ALIAS_NAME.fullmatch(name):
-            if colon:
-                return written
-            raise ValueError(f"{shown(written)} lacks its server; write {written}:example.org.")
-    raise ValueError(
-        f"{shown(written)} is no room; write its id (!…, in quotes) or an alias such as #room:example.org."
-    )
-
-
-def parse_user_id(written: str) -> str:
-    """A full user id."""
-    if not is_user_id(written):
-        raise ValueError(f"{shown(written)} is no full user id; write it like @ada:example.org.")
-    return written
-
-
-def parse_asker(written: str) -> str:
-    """Who may ask: a server name, perhaps with a leading `*.`, a user id, a room id or an alias."""
-    if written.startswith("@"):
-        return parse_user_id(written)
-    if written.startswith(("!", "#")):
-        return parse_room(written)
-    if not is_server_name(written.removeprefix("*.")):
-        raise ValueError(
-            f"{shown(written)} is none of: a server name (example.org, *.example.org), a user id, a room id, an alias."
-        )
-    return written
-
-
-def parse_bot_username(written: str) -> str:
-    """The localpart of the bot's own account."""
-    if written.startswith("@") or ":" in written:
-        raise ValueError(f"{shown(written)} is a user id; write only the part between @ and the colon.")
+def _network(written: object) -> IPv4Network | IPv6Network:
     try:
-        # The server's name is not known yet; the homeserver itself refuses a name that is too long together with it.
-        localpart = parse_username(written, server_name="a.invalid").localpart
-    except OnboardError as error:
-        raise ValueError(error.sentence) from None
-    if localpart != written:
-        raise ValueError(f"{shown(written)} has capital letters, which the homeserver lowers; write {localpart}.")
-    return written
-
-
-def parse_bot_display_name(written: str) -> str:
-    """What people see as the bot's name."""
-    try:
-        return parse_display_name(written)
-    except OnboardError as error:
-        raise ValueError(error.sentence) from None
-
-
-def parse_command_prefix(written: str) -> str:
-    """What a command begins with.
-
-    It begins with a symbol, or every sentence with the right first word would be a command; and not with a slash, which
-    clients keep for commands of their own.
-    """
-    if not 1 <= len(written) <= MAX_PREFIX or not written.isprintable() or any(c.isspace() for c in written):
-        raise ValueError(f"must have 1 to {MAX_PREFIX} characters and no white space; the default is “!”.")
-    if written[0].isalnum() or written[0] == "/":
-        raise ValueError(f"{shown(written)} must begin with a symbol, and not with “/”; the default is “!”.")
-    return written
-
-
-def parse_name_pattern(written: str) -> str:
-    """A username that nobody gets, perhaps with `*`."""
-    if _NAME_PATTERN.fullmatch(written) is None:
-        raise ValueError(f"{shown(written)} is no username; write the part between @ and the colon, * stands for any.")
-    return written.lower()
-
-
-def parse_room_set_name(written: str) -> str:
-    """The name of a room set, as it is typed after `--rooms=`."""
-    if re.fullmatch(r"[\w\-]+", written) is None:
-        raise ValueError(f"{shown(written)} cannot be typed after --rooms=; use letters, digits, - and _ only.")
-    return written
-
-
-def parse_network(written: str) -> Network:
-    """An address, or a network in CIDR form."""
-    try:
-        return ip_network(written)
+        return ip_network(str(written))
     except ValueError:
         raise ValueError(f"{shown(written)} is no address or network; write 10.0.0.1 or 10.0.0.0/8.") from None
 
 
-def parse_colour(written: str) -> str:
-    """A colour, as pages use it."""
-    if _COLOUR.fullmatch(written) is None:
-        raise ValueError(f"{shown(written)} is no colour; write it like #0a7bff, in quotes.")
-    return written
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
-def _split(written: str, *, whole: bool = False) -> SplitResult:
+def _url(written: str, *, whole: bool = False) -> SplitResult:
     """The parts of an http(s) URL that has a host, no credentials and, unless `whole`, no query and no fragment."""
     if any(c.isspace() or not c.isprintable() for c in written):
         raise ValueError("has white space in it; take it out.")
@@ -204,13 +226,99 @@ def _split(written: str, *, whole: bool = False) -> SplitResult:
     return parts
 
 
-def _is_loopback(host: str) -> bool:
-    return host == "localhost" or host.endswith(".localhost") or (_is_address(host) and ip_address(host).is_loopback)
+def _homeserver_url(written: str) -> str:
+    parts = _url(written)
+    if parts.path.strip("/"):
+        raise ValueError(
+            f"has a path; cut off {shown(parts.path)}: only http(s)://host:port belongs here, the bot adds the rest."
+        )
+    return f"{parts.scheme}://{parts.netloc}"
 
 
-def _is_address(text: str) -> bool:
+def _public_url(written: str) -> str:
+    parts = _url(written)
+    host = parts.hostname or ""
+    loopback = ip_address(host).is_loopback if _is_address(host) else f".{host}".endswith(".localhost")
+    if parts.scheme == "http" and not loopback:
+        raise ValueError("must begin with https://, because passwords pass through it; http:// is for loopback only.")
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+
+
+def _link(written: str) -> str:
+    _url(written, whole=True)
+    return written
+
+
+def _room(written: str) -> str:
+    name, colon, server = written.partition(":")
+    fits = len(written.encode(errors="replace")) <= _MAX_ID_BYTES and (not colon or is_server_name(server))
+    if fits and not colon and _ALIAS_NAME.fullmatch(name):
+        raise ValueError(f"{shown(written)} lacks its server; write {legible(written)}:example.org.")
+    if not fits or not (_ROOM_ID.fullmatch(name) or _ALIAS_NAME.fullmatch(name)):
+        raise ValueError(
+            f"{shown(written)} is no room; write its id (!…, in quotes) or an alias such as #room:example.org."
+        )
+    return written
+
+
+def _asker(written: str) -> str:
+    if written.startswith(("!", "#")):
+        return _room(written)
+    who: str = _user_id(written) if written.startswith("@") else _domain(written)
+    return who
+
+
+def _bot_username(written: str) -> str:
+    if written.startswith("@") or ":" in written:
+        raise ValueError(f"{shown(written)} is a user id; write only the part between @ and the colon.")
     try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
+        # The server's name is not known yet; the homeserver itself refuses a name that is too long together with it.
+        localpart = parse_username(written, server_name="a.invalid").localpart
+    except OnboardError as error:
+        raise ValueError(legible(error.sentence)) from None
+    if localpart != written:
+        raise ValueError(f"{shown(written)} has capital letters, which the homeserver lowers; write {localpart}.")
+    return written
+
+
+def _bot_display_name(written: str) -> str:
+    try:
+        return parse_display_name(written)
+    except OnboardError as error:
+        raise ValueError(legible(error.sentence)) from None
+
+
+def _command_prefix(written: str) -> str:
+    """It begins with a symbol, or every sentence with the right first word would be a command.
+
+    Not with a slash, either, which clients keep for commands of their own.
+    """
+    if not 1 <= len(written) <= MAX_PREFIX or not written.isprintable() or any(c.isspace() for c in written):
+        raise ValueError(f"must have 1 to {MAX_PREFIX} characters and no white space; the default is “!”.")
+    if written[0].isalnum() or written[0] == "/":
+        raise ValueError(f"{shown(written)} must begin with a symbol, and not with “/”; the default is “!”.")
+    return written
+
+
+Text = Annotated[str, AfterValidator(_text)]
+Count = Annotated[int, BeforeValidator(_whole_number), Field(ge=0)]
+AtLeastOne = Annotated[int, BeforeValidator(_whole_number), Field(ge=1)]
+File = Annotated[Path, PlainValidator(_path)]
+Pause = Annotated[float, PlainValidator(parse_duration)]
+Duration = Annotated[Pause, AfterValidator(_more_than_nothing)]
+Retention = Annotated[float | None, PlainValidator(parse_retention)]
+PerAddress = Annotated[Rate, PlainValidator(parse_rate), PlainSerializer(str)]
+Listen = Annotated[ListenAddress, PlainValidator(_listen), PlainSerializer(str)]
+Network = Annotated[IPv4Network | IPv6Network, PlainValidator(_network)]
+HomeserverUrl = Annotated[str, AfterValidator(_homeserver_url)]
+PublicUrl = Annotated[str, AfterValidator(_public_url)]
+Link = Annotated[str, AfterValidator(_link)]
+Room = Annotated[str, AfterValidator(_room)]
+UserId = Annotated[str, AfterValidator(_user_id)]
+Asker = Annotated[str, AfterValidator(_asker)]
+BotUsername = Annotated[str, AfterValidator(_bot_username)]
+BotDisplayName = Annotated[str, AfterValidator(_bot_display_name)]
+CommandPrefix = Annotated[str, AfterValidator(_command_prefix)]
+NamePattern = Annotated[str, AfterValidator(_name_pattern), AfterValidator(str.lower)]
+RoomSetName = Annotated[str, AfterValidator(_room_set_name)]
+Colour = Annotated[str, AfterValidator(_colour)]

@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from onboard_bot.config import Config, ConfigError, Problem, load_config, sources
-from onboard_bot.config.durations import Rate
 from onboard_bot.config.example import example_text
+from onboard_bot.config.keys import all_keys
 from onboard_bot.config.not_yet import NOT_YET
-from onboard_bot.config.schema import all_keys
-from onboard_bot.config.values import ListenAddress
+from onboard_bot.config.values import ListenAddress, Rate
 
 THREE_LINES = """\
 homeserver: {url: "http://127.0.0.1:8008", shared_secret_file: /run/secrets/s}
@@ -264,6 +263,46 @@ class TestWhereItComesFrom:
         assert load({"bot": {"state_dir": "mine"}}, STATE_DIRECTORY="/var/lib/a").bot.state_dir == Path("mine")
         assert load({"bot": {"state_dir": None}}).bot.state_dir == Path("state")
         assert load("bot:\n" + THREE_LINES, STATE_DIRECTORY="/a").bot.state_dir == Path("/a")
+
+    def test_systemd_is_not_blamed_for_a_state_directory_that_somebody_chose(self, fail: Fail) -> None:
+        said = "must be the path of a file or folder."
+        assert fail({"bot": {"state_dir": " "}}, STATE_DIRECTORY="/a") == {"bot.state_dir": said}
+        assert fail(None, STATE_DIRECTORY=" ") == {"bot.state_dir": f"{said} (set by STATE_DIRECTORY)"}
+
+    def test_nonsense_in_the_place_of_a_section_is_told_also_where_the_environment_says_more(self, fail: Fail) -> None:
+        said = "must be a mapping, with keys of its own."
+        assert fail({"homeserver": 5}, ONBOARD_BOT_HOMESERVER__URL="http://x") == {"homeserver": said}
+        assert fail({"web": {"form": []}}, ONBOARD_BOT_WEB__FORM__OPEN_REQUESTS="0") == {"web.form": said}
+
+    def test_a_mapping_is_one_value_and_the_strongest_source_s_takes_the_place_of_the_others(self, fail: Fail) -> None:
+        file = nested("onboarding.room_sets", {"no name": ["no room"]})
+        problems = fail(file, ONBOARD_BOT_ONBOARDING__ROOM_SETS='{"staff": ["!abc"]}')
+        assert problems["onboarding.room_sets"].startswith("not available yet")
+
+    def test_no_other_names_are_read_and_none_from_the_process(
+        self, load: Load, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("BOT", "bot"):
+            monkeypatch.setenv(name, '{"username": "other"}')
+        monkeypatch.setenv("ONBOARD_BOT_BOT__USERNAME", "other")
+        assert load(None, BOT='{"username": "other"}').bot.username == "onboard"
+
+    @pytest.mark.parametrize("key", all_keys(), ids=lambda key: key.dotted)
+    def test_bytes_that_are_no_text_are_a_problem_or_nothing(self, load: Load, key: Any) -> None:
+        broken = "\udcff"  # what Python makes of the byte FF in the environment
+        told = ""
+        try:
+            load(None, **{key.env: f'["#{broken}"]' if key.is_structured else broken})
+        except ConfigError as error:
+            told = str(error)
+        assert told == "" or told.encode().startswith(f"FAIL {key.dotted}: ".encode())
+        assert len(told.splitlines()) <= 1
+
+    def test_what_is_written_can_be_seen_although_it_cannot_be_used(self, tmp_path: Path) -> None:
+        (tmp_path / "config.yaml").write_text(THREE_LINES + "bot: {username: '@a:b'}\n")
+        written = sources.gather(None, {"ONBOARD_BOT_APPROVAL__REQUIRED": "many"}).values
+        assert written["homeserver"]["shared_secret_file"] == "/run/secrets/s"
+        assert written["approval"] == {"required": "many"}
 
 
 class TestFiles:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from onboard_bot.chat.commands import COMMANDS
+from onboard_bot.chat.grammar import CommandSpec
 from onboard_bot.errors import ErrorCode
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,3 +40,17 @@ def test_a_stale_file_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("code", list(ErrorCode))
 def test_every_error_code_is_in_the_list(code: ErrorCode) -> None:
     assert f"| `{code}` |" in (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("spec", COMMANDS, ids=lambda spec: spec.name)
+def test_every_command_has_a_section_that_says_all_of_it(spec: CommandSpec) -> None:
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    _, found, section = page.partition(f"\n## !{spec.name}\n")
+    section = section.partition("\n## ")[0]
+
+    assert found
+    assert f"\n{spec.usage('!')}\n" in section
+    assert "\nWho: " in section
+    for shown in (*(param.shown for param in spec.params), *(option.shown for option in spec.options)):
+        assert f"\n- `{shown}`: " in section
+    assert f"\n!{spec.example}\n" in section
