@@ -5,6 +5,7 @@ out by one sign-in whether the account is ours: nobody else knows that password.
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pydantic import SecretStr
@@ -12,7 +13,7 @@ from pydantic import SecretStr
 from onboard_bot.clock import Clock
 from onboard_bot.domain.identifiers import Username
 from onboard_bot.domain.requests import Request, State
-from onboard_bot.errors import ErrorCode, OnboardError
+from onboard_bot.errors import OnboardError
 from onboard_bot.homeserver.port import AccountBackend, AnswerLost, NewAccount, TryLater, WrongPassword
 from onboard_bot.jobs.effect import Effect, PostponedError, Record
 from onboard_bot.onboarding import outcome
@@ -81,20 +82,26 @@ class CreateAccount(Effect[Attempt]):
         except TryLater as error:
             return self._again(job, prepared, error)
         except OnboardError as error:
-            if error.code is ErrorCode.USERNAME_TAKEN and prepared.may_exist:
+            if prepared.may_exist:  # whatever this try met, an earlier one may have made the account
                 return await self._find_out(job, prepared, error)
             return _recording(outcome.failed, prepared.request, error)
         return _created(prepared.request, made.user_id, found=False)
 
-    async def _find_out(self, job: Job, attempt: Attempt, taken: OnboardError) -> Record | None:
+    async def _find_out(self, job: Job, attempt: Attempt, refusal: OnboardError) -> Record | None:
         user_id = Username(attempt.request.wish.username).at(self._server_name)
         try:
-            session = await self._backend.sign_in(user_id, attempt.password)
+            # A device id of our choice: a repeat after a stop leaves no second device behind.
+            session = await self._backend.sign_in(
+                user_id, attempt.password, device_id=f"LOOK{attempt.request.id}".upper()
+            )
         except WrongPassword:
-            return _recording(outcome.failed, attempt.request, taken)
+            return _recording(outcome.failed, attempt.request, refusal)
         except TryLater as error:
             return self._again(job, attempt, error)
-        await self._backend.sign_out(session)
+        except OnboardError:  # nobody may sign in with a password there: it cannot be found out
+            return _recording_unknown(attempt.request)
+        with suppress(OnboardError):  # the account counts, not a session left over
+            await self._backend.sign_out(session)
         return _created(attempt.request, user_id, found=True)
 
     def _again(self, job: Job, attempt: Attempt, error: TryLater | PostponedError) -> Record | None:

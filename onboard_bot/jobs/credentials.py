@@ -1,5 +1,6 @@
 """Owns bringing a password to the person who asked, and taking the message away again."""
 
+import logging
 from dataclasses import dataclass
 
 from pydantic import SecretStr
@@ -10,11 +11,13 @@ from onboard_bot.domain.requests import Request
 from onboard_bot.jobs.effect import Effect, Record
 from onboard_bot.jobs.transaction_ids import TransactionIds
 from onboard_bot.onboarding import credentials
-from onboard_bot.onboarding.ports import DirectRooms, Sender
+from onboard_bot.onboarding.ports import DirectRooms, RefusedError, Sender, TokenRejectedError
 from onboard_bot.onboarding.register import password_label
 from onboard_bot.store.jobs import Job
 from onboard_bot.store.sealing import Sealer
 from onboard_bot.store.transaction import Transaction
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +113,18 @@ class EraseCredentials(Effect[Removal]):
         return Removal(request, *message)
 
     async def perform(self, job: Job, prepared: Removal) -> Record | None:
-        """Redacts."""
-        await self._sender.redact(
-            prepared.room_id,
-            prepared.event_id,
-            reason="A password stays visible for 24 hours.",
-            transaction_id=self._ids.about(job.key),
-        )
+        """Redacts; where that is refused (the bot was put out of the room), the password is forgotten all the same."""
+        try:
+            await self._sender.redact(
+                prepared.room_id,
+                prepared.event_id,
+                reason="A password stays visible for 24 hours.",
+                transaction_id=self._ids.about(job.key),
+            )
+        except TokenRejectedError:
+            raise
+        except RefusedError as error:
+            _log.warning("%s: the message with the password could not be removed (%s)", job.key, error)
 
         async def record(tx: Transaction) -> None:
             await credentials.erased(tx, prepared.request)

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Callable
+from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import Row, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from onboard_bot.clock import Timestamp
@@ -63,10 +64,7 @@ class Audit:
         expected = 0
         async for row in rows:
             expected += 1
-            hidden = row.salt is None
-            if row.seq != expected or (
-                not hidden and personal_digest(row.salt, json.loads(row.personal)) != row.personal_digest
-            ):
+            if row.seq != expected or not _personal_fits(row):
                 return expected
             chained = link(
                 previous,
@@ -81,3 +79,13 @@ class Audit:
                 return expected
             previous = row.hash
         return None
+
+
+def _personal_fits(row: Row[Any]) -> bool:
+    """Whether the erasable columns are as they were written, or erased together."""
+    if row.salt is None or row.personal is None:
+        return row.salt is None and row.personal is None
+    try:
+        return bool(personal_digest(row.salt, json.loads(row.personal)) == row.personal_digest)
+    except ValueError:
+        return False

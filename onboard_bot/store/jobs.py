@@ -100,9 +100,13 @@ class Jobs:
         return _job((await self._connection.execute(query)).one())
 
     async def postpone(self, job: Job, *, until: Timestamp, error: str) -> None:
-        """The try came to nothing; another follows."""
+        """The try came to nothing; another follows. It counts also where its own transaction was rolled back."""
         await self._connection.execute(
-            update(jobs).where(jobs.c.id == job.id).values(run_after=until, last_error=error[:500])
+            update(jobs)
+            .where(jobs.c.id == job.id)
+            .values(
+                run_after=until, last_error=error[:500], attempts=job.attempts, first_attempt_at=job.first_attempt_at
+            )
         )
         self.added = True
 

@@ -4,6 +4,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from onboard_bot.errors import ErrorCode, FatalError
 from onboard_bot.store.engine import apply_recipe, sqlite_url
 
@@ -17,7 +19,8 @@ def bring_up_to_date(path: Path) -> None:
     Alembic is imported only when there is something to do: a warm start does not pay for it.
 
     Raises:
-        FatalError: `state_unusable`, when a newer program wrote the database, or it cannot be read or written.
+        FatalError: `state_unusable`, when a newer or another program wrote the database, or it cannot be read or
+            written.
     """
     try:
         revision = _revision(path)
@@ -29,8 +32,13 @@ def bring_up_to_date(path: Path) -> None:
                 f"The database {path} was written by a newer onboard-bot (schema {revision}; this program knows"
                 f" {LATEST}). Start that newer version again, or restore a backup from before the upgrade.",
             )
+        if revision is None and _is_of_others(path):
+            raise FatalError(
+                ErrorCode.STATE_UNUSABLE,
+                f"The database {path} was written by another program. Move it away, or choose another bot.state_dir.",
+            )
         _migrate(path)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, SQLAlchemyError) as error:
         raise FatalError(ErrorCode.STATE_UNUSABLE, f"The database {path} cannot be used: {error}.") from error
 
 
@@ -41,6 +49,15 @@ def _revision(path: Path) -> str | None:
         has_table = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
         row = connection.execute("SELECT version_num FROM alembic_version").fetchone() if has_table else None
     return None if row is None else str(row[0])
+
+
+def _is_of_others(path: Path) -> bool:
+    """Whether it holds tables although none of our steps was ever completed."""
+    if not path.exists():
+        return False
+    with closing(sqlite3.connect(path)) as connection:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    return bool(tables - {"alembic_version", "sqlite_sequence"})
 
 
 def _migrate(path: Path) -> None:

@@ -1,0 +1,62 @@
+"""The room of every flow: its own database, its own homeserver, and what must hold at the end whatever happened."""
+
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from onboard_bot.state_dir import StateDir
+from onboard_bot.store.schema import bring_up_to_date
+from tests.fakes.synapse_endpoint import SynapseEndpoint
+from tests.flows.room import SERVER, Person, Room, Settings
+
+OpenRoom = Callable[..., Awaitable[Room]]
+
+
+@pytest.fixture(scope="session")
+def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database as the first start makes it; made once, copied for each room."""
+    path = tmp_path_factory.mktemp("template") / "onboard.db"
+    bring_up_to_date(path)
+    return path
+
+
+@pytest_asyncio.fixture
+async def open_room(tmp_path: Path, fresh_database: Path) -> AsyncIterator[OpenRoom]:
+    """Opens rooms, each with its own bot and homeserver; the arguments are those of `Settings`."""
+    rooms: list[Room] = []
+    async with AsyncExitStack() as stack:
+
+        async def open_one(**chosen: object) -> Room:
+            folder = tmp_path / f"room{len(rooms)}"
+            state = StateDir(folder / "state")
+            state.prepare()
+            shutil.copy(fresh_database, state.database)
+            endpoint = await stack.enter_async_context(SynapseEndpoint(server_name=SERVER))
+            http = await stack.enter_async_context(aiohttp.ClientSession())
+            secret_file = folder / "secret"
+            secret_file.write_text(endpoint.shared_secret)
+            room = Room(state, secret_file, endpoint, http, Settings(**chosen))  # type: ignore[arg-type]
+            await room.open()
+            rooms.append(room)
+            return room
+
+        yield open_one
+        for room in rooms:
+            await room.close()
+
+
+@pytest_asyncio.fixture
+async def room(open_room: OpenRoom) -> Room:
+    """The room of an operator who changed nothing."""
+    return await open_room()
+
+
+@pytest.fixture
+def ada(room: Room) -> Person:
+    """An admin."""
+    return room.person("@ada:example.org", level=100)
