@@ -215,7 +215,13 @@ class Bot:
             JobKind.ANSWER: Answer(matrix.sending, ids, server_name=server_name, credentials_in_room=in_room),
             JobKind.CREATE_ACCOUNT: CreateAccount(backend, sealer, self._clock, server_name),
             JobKind.DELIVER_CREDENTIALS: DeliverCredentials(
-                matrix.sending, matrix.direct_rooms, ids, sealer, server_name=server_name, in_room=in_room
+                matrix.sending,
+                matrix.direct_rooms,
+                ids,
+                sealer,
+                self._clock,
+                server_name=server_name,
+                in_room=in_room,
             ),
             JobKind.ERASE_CREDENTIALS: EraseCredentials(matrix.sending, ids),
             JobKind.ANSWER_INVITATION: AnswerInvitation(matrix.membership, matrix.rooms, watch.look_now),

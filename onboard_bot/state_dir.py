@@ -78,9 +78,15 @@ class StateDir:
             text = (self.path / name).read_text()
         except FileNotFoundError:
             return None
-        values = json.loads(text)
+        try:
+            values = json.loads(text)
+        except ValueError:
+            values = None
         if not isinstance(values, dict):
-            raise FatalError(ErrorCode.STATE_UNUSABLE, f"{self.path / name} does not hold what the bot wrote there.")
+            raise FatalError(
+                ErrorCode.STATE_UNUSABLE,
+                f"{self.path / name} does not hold what the bot wrote there; restore it from a backup.",
+            )
         return values
 
     def write_json(self, name: str, values: dict[str, Any]) -> None:

@@ -92,8 +92,8 @@ def account_unknown(request_id: str, user_id: str) -> Message:
         user_id: The account, if it exists.
     """
     rest = (
-        ", but its answer was lost and it has been out of reach since. The account may or may not exist."
-        " Please look at the server (or try to sign in) before anybody uses this name."
+        ", and I could not find out what came of it. The account may or may not exist. Please look at the server (or"
+        " try to sign in) before anybody uses this name."
     )
     words: tuple[Inline, ...] = ("I asked the homeserver to make ", Strong(user_id), rest)
     about = About(
@@ -142,6 +142,25 @@ def credentials(user_id: str, password: SecretStr, server_name: str) -> Message:
         Paragraph(("I remove this message after 24 hours.",)),
     )
     return Message(blocks, About(Kind.CREDENTIALS, user_id=user_id))
+
+
+def credentials_refused(request_id: str, user_id: str, requester: str) -> Message:
+    """What the room is told, once, when a password cannot be brought to the person who asked.
+
+    Args:
+        request_id: The request.
+        user_id: The new account.
+        requester: Who should get the password.
+    """
+    words: tuple[Inline, ...] = (
+        "⚠️ I cannot bring the password of ",
+        Strong(user_id),
+        " to ",
+        Pill(requester, requester),
+        ": the homeserver refuses the direct message (they may block invitations). I keep trying for 24 hours.",
+    )
+    about = About(Kind.ERROR, id=request_id, state=State.CREATED, user_id=user_id, error=ErrorCode.HOMESERVER_REFUSED)
+    return Message((Paragraph(words),), about, mentions=(requester,))
 
 
 def status(report: StatusReport) -> Message:

@@ -50,11 +50,7 @@ class Answer(Effect[Request]):
             raise
         except RefusedError as error:
             _log.warning("%s: the room did not take the answer (%s)", job.key, error)
-
-        async def record(tx: Transaction) -> None:
-            await outcome.answered(tx, request)
-
-        return record
+        return lambda tx: outcome.answered(tx, request)
 
     def _words(self, request: Request) -> Message:
         wish = request.wish
@@ -71,5 +67,7 @@ class Answer(Effect[Request]):
         if request.state is State.UNKNOWN:
             return replies.account_unknown(request.id, user_id)
         code = ErrorCode(request.error or ErrorCode.INTERNAL)
+        if code is ErrorCode.INTERNAL:
+            return replies.internal_failure(request.id)  # the log names the request
         error = OnboardError(code, replies.why_failed(code, wish.username), request_id=request.id)
         return replies.failure(error, state=request.state, user_id=user_id)

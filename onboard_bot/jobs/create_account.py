@@ -4,7 +4,6 @@
 out by one sign-in whether the account is ours: nobody else knows that password.
 """
 
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -13,7 +12,7 @@ from pydantic import SecretStr
 from onboard_bot.clock import Clock
 from onboard_bot.domain.identifiers import Username
 from onboard_bot.domain.requests import Request, State
-from onboard_bot.errors import OnboardError
+from onboard_bot.errors import ErrorCode, OnboardError
 from onboard_bot.homeserver.port import AccountBackend, AnswerLost, NewAccount, TryLater, WrongPassword
 from onboard_bot.jobs.effect import Effect, PostponedError, Record
 from onboard_bot.onboarding import outcome
@@ -84,8 +83,20 @@ class CreateAccount(Effect[Attempt]):
         except OnboardError as error:
             if prepared.may_exist:  # whatever this try met, an earlier one may have made the account
                 return await self._find_out(job, prepared, error)
-            return _recording(outcome.failed, prepared.request, error)
-        return _created(prepared.request, made.user_id, found=False)
+            return self._failed(prepared, error)
+        return lambda tx: outcome.created(tx, prepared.request, made.user_id, found=False)
+
+    async def give_up(self, tx: Transaction, job: Job, error: str) -> None:
+        """A fault of ours keeps happening: the room hears of it, and nobody waits any longer."""
+        request = await tx.requests.get(job.payload["request_id"])
+        if request is not None and request.state is State.APPROVED:
+            await outcome.failed(tx, request, OnboardError(ErrorCode.INTERNAL, error))
+        elif request is not None and request.state is State.CREATING:
+            await outcome.unknown(tx, request)
+
+    @staticmethod
+    def _failed(attempt: Attempt, error: OnboardError) -> Record:
+        return lambda tx: outcome.failed(tx, attempt.request, error)
 
     async def _find_out(self, job: Job, attempt: Attempt, refusal: OnboardError) -> Record | None:
         user_id = Username(attempt.request.wish.username).at(self._server_name)
@@ -95,40 +106,17 @@ class CreateAccount(Effect[Attempt]):
                 user_id, attempt.password, device_id=f"LOOK{attempt.request.id}".upper()
             )
         except WrongPassword:
-            return _recording(outcome.failed, attempt.request, refusal)
+            return self._failed(attempt, refusal)
         except TryLater as error:
             return self._again(job, attempt, error)
         except OnboardError:  # nobody may sign in with a password there: it cannot be found out
-            return _recording_unknown(attempt.request)
+            return lambda tx: outcome.unknown(tx, attempt.request)
         with suppress(OnboardError):  # the account counts, not a session left over
             await self._backend.sign_out(session)
-        return _created(attempt.request, user_id, found=True)
+        return lambda tx: outcome.created(tx, attempt.request, user_id, found=True)
 
     def _again(self, job: Job, attempt: Attempt, error: TryLater | PostponedError) -> Record | None:
         """Another try; after an hour of them, people are told that we do not know."""
         if self._clock.now() - (job.first_attempt_at or self._clock.now()) < GIVE_UP_AFTER:
             raise error
-        return _recording_unknown(attempt.request)
-
-
-def _recording(
-    use_case: Callable[[Transaction, Request, OnboardError], Awaitable[None]], request: Request, error: OnboardError
-) -> Record:
-    async def record(tx: Transaction) -> None:
-        await use_case(tx, request, error)
-
-    return record
-
-
-def _recording_unknown(request: Request) -> Record:
-    async def record(tx: Transaction) -> None:
-        await outcome.unknown(tx, request)
-
-    return record
-
-
-def _created(request: Request, user_id: str, *, found: bool) -> Record:
-    async def record(tx: Transaction) -> None:
-        await outcome.created(tx, request, user_id, found=found)
-
-    return record
+        return lambda tx: outcome.unknown(tx, attempt.request)

@@ -7,10 +7,11 @@ from pydantic import SecretStr
 
 from onboard_bot.chat import replies
 from onboard_bot.chat.messages import ReplyTo, render
+from onboard_bot.clock import Clock
 from onboard_bot.domain.requests import Request
-from onboard_bot.jobs.effect import Effect, Record
+from onboard_bot.jobs.effect import Effect, PostponedError, Record
 from onboard_bot.jobs.transaction_ids import TransactionIds
-from onboard_bot.onboarding import credentials
+from onboard_bot.onboarding import credentials, effects
 from onboard_bot.onboarding.ports import DirectRooms, RefusedError, Sender, TokenRejectedError
 from onboard_bot.onboarding.register import password_label
 from onboard_bot.store.jobs import Job
@@ -18,6 +19,8 @@ from onboard_bot.store.sealing import Sealer
 from onboard_bot.store.transaction import Transaction
 
 _log = logging.getLogger(__name__)
+
+_AFTER_REFUSAL = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,7 @@ class DeliverCredentials(Effect[Delivery]):
         direct_rooms: Where to say it.
         ids: For its transaction id.
         sealer: Opens the password.
+        clock: Tells when to give up.
         server_name: Of the account.
         in_room: Whether it goes into the room.
     """
@@ -50,6 +54,7 @@ class DeliverCredentials(Effect[Delivery]):
         direct_rooms: DirectRooms,
         ids: TransactionIds,
         sealer: Sealer,
+        clock: Clock,
         *,
         server_name: str,
         in_room: bool,
@@ -58,6 +63,7 @@ class DeliverCredentials(Effect[Delivery]):
         self._direct_rooms = direct_rooms
         self._ids = ids
         self._sealer = sealer
+        self._clock = clock
         self._server_name = server_name
         self._in_room = in_room
 
@@ -72,20 +78,46 @@ class DeliverCredentials(Effect[Delivery]):
     async def perform(self, job: Job, prepared: Delivery) -> Record | None:
         """Sends, and keeps where."""
         request = prepared.request
-        user_id = request.user_id or f"@{request.wish.username}:{self._server_name}"
-        message = replies.credentials(user_id, prepared.password, self._server_name)
+        try:
+            room_id, event_id = await self._send(prepared, self._ids.about(job.key))
+        except TokenRejectedError:
+            raise
+        except RefusedError as error:
+            if self._clock.now() - job.created_at >= effects.CREDENTIALS_LIVE:
+                raise
+            raise PostponedError(str(error), wait=_AFTER_REFUSAL, record=self._tell_once(request)) from error
+        return lambda tx: credentials.delivered(tx, request, room_id=room_id, event_id=event_id)
+
+    async def give_up(self, tx: Transaction, job: Job, error: str) -> None:  # noqa: ARG002 - the log has it
+        """What nobody could be given is forgotten."""
+        request = await tx.requests.get(job.payload["request_id"])
+        if request is not None:
+            await credentials.erased(tx, request)
+
+    async def _send(self, delivery: Delivery, transaction_id: str) -> tuple[str, str]:
+        request = delivery.request
+        message = replies.credentials(self._user_id(request), delivery.password, self._server_name)
         if self._in_room:
             room_id = request.origin_room
             content = render(message, ReplyTo(request.origin_event, request.thread_root))
         else:
             room_id = await self._direct_rooms.with_person(request.requester)
             content = render(message)
-        event_id = await self._sender.send(room_id, "m.room.message", content, transaction_id=self._ids.about(job.key))
+        return room_id, await self._sender.send(room_id, "m.room.message", content, transaction_id=transaction_id)
 
-        async def record(tx: Transaction) -> None:
-            await credentials.delivered(tx, request, room_id=room_id, event_id=event_id)
+    def _user_id(self, request: Request) -> str:
+        return request.user_id or f"@{request.wish.username}:{self._server_name}"
 
-        return record
+    def _tell_once(self, request: Request) -> Record:
+        message = replies.credentials_refused(request.id, self._user_id(request), request.requester)
+        content = render(message, ReplyTo(request.origin_event, request.thread_root))
+        told = effects.send(
+            about=f"undelivered:{request.id}",
+            room_id=request.origin_room,
+            event_type="m.room.message",
+            content=content,
+        )
+        return lambda tx: tx.intend(told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +157,4 @@ class EraseCredentials(Effect[Removal]):
             raise
         except RefusedError as error:
             _log.warning("%s: the message with the password could not be removed (%s)", job.key, error)
-
-        async def record(tx: Transaction) -> None:
-            await credentials.erased(tx, prepared.request)
-
-        return record
+        return lambda tx: credentials.erased(tx, prepared.request)

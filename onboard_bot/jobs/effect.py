@@ -19,11 +19,13 @@ class PostponedError(Exception):
     Args:
         reason: For the log.
         wait: Seconds; None for the usual growing wait.
+        record: What people should know meanwhile.
     """
 
-    def __init__(self, reason: str, *, wait: float | None = None) -> None:
+    def __init__(self, reason: str, *, wait: float | None = None, record: Record | None = None) -> None:
         super().__init__(reason)
         self.wait = wait
+        self.record = record
 
 
 class Effect(ABC, Generic[T]):
@@ -43,3 +45,6 @@ class Effect(ABC, Generic[T]):
     @abstractmethod
     async def perform(self, job: Job, prepared: T) -> Record | None:
         """Does it, outside any transaction; gives what is to be recorded."""
+
+    async def give_up(self, tx: Transaction, job: Job, error: str) -> None:
+        """No further try follows, and what depends on this effect has to know; nothing does, for most."""

@@ -12,6 +12,7 @@ from onboard_bot.homeserver.port import TryLater
 from onboard_bot.jobs.effect import Effect, PostponedError, Record
 from onboard_bot.onboarding.ports import RateLimitedError, RefusedError, TokenRejectedError, UnreachableError
 from onboard_bot.store.jobs import Job
+from onboard_bot.store.requests import StateMovedError
 from onboard_bot.store.transaction import Store
 
 _log = logging.getLogger(__name__)
@@ -20,6 +21,8 @@ _FAULTS_ALLOWED = 10
 _LONGEST_SLEEP = 60.0
 _LAST_MOMENTS = 7.0
 _AFTER_STORE_FAULT = 1.0
+
+_NOT_NOW = (PostponedError, RateLimitedError, TryLater, UnreachableError, TokenRejectedError)
 
 
 class Runner:
@@ -119,35 +122,58 @@ class Runner:
                     await tx.jobs.finish(job, now=tx.now)
                     return
             record = await effect.perform(job, prepared)
-        except TokenRejectedError as error:
-            await self._postpone(job, str(error), _LONGEST_SLEEP)
-        except (PostponedError, RateLimitedError) as error:
-            await self._postpone(job, str(error), error.wait)
-        except TryLater as error:
-            await self._postpone(job, error.sentence, error.after)
-        except UnreachableError as error:
-            await self._postpone(job, str(error), None)
+        except _NOT_NOW as error:
+            record = error.record if isinstance(error, PostponedError) else None
+            await self._postpone(job, str(error), wait=_asked_wait(error), record=record)
         except RefusedError as error:
             _log.warning("%s: the homeserver refused (%s)", job.key, error)
-            await self._finish(job, None, error=str(error))
+            await self._give_up(job, str(error))
         except Exception as error:  # noqa: BLE001 - one job's fault must not end the others
-            _log.exception("%s failed at try %d", job.key, job.attempts)
-            if job.attempts < _FAULTS_ALLOWED:
-                await self._postpone(job, repr(error), None)
-            else:
-                await self._finish(job, None, error=repr(error))
+            await self._after_fault(job, error)
         else:
-            await self._finish(job, record)
+            try:
+                await self._finish(job, record)
+            except StateMovedError as error:  # the world went on without this job; trying again would not help
+                await self._after_fault(job, error, final=True)
 
-    async def _postpone(self, job: Job, reason: str, wait: float | None) -> None:
+    async def _after_fault(self, job: Job, error: Exception, *, final: bool = False) -> None:
+        _log.error("%s failed at try %d", job.key, job.attempts, exc_info=error)
+        if final or job.attempts >= _FAULTS_ALLOWED:
+            await self._give_up(job, repr(error))
+        else:
+            await self._postpone(job, repr(error))
+
+    async def _postpone(
+        self, job: Job, reason: str, *, wait: float | None = None, record: Record | None = None
+    ) -> None:
         if wait is None:
             wait = wait_before_try(max(0, job.attempts - 1))
         _log.info("%s: %s; again in %.1f s", job.key, reason, wait)
         async with self._store.transaction() as tx:
+            if record is not None:
+                await record(tx)
             await tx.jobs.postpone(job, until=tx.now + wait, error=reason)
 
-    async def _finish(self, job: Job, record: Record | None, *, error: str | None = None) -> None:
+    async def _give_up(self, job: Job, error: str) -> None:
+        async with self._store.transaction() as tx:
+            await self._effects[job.kind].give_up(tx, job, error)
+            await tx.jobs.finish(job, now=tx.now, error=error)
+
+    async def _finish(self, job: Job, record: Record | None) -> None:
         async with self._store.transaction() as tx:
             if record is not None:
                 await record(tx)
-            await tx.jobs.finish(job, now=tx.now, error=error)
+            await tx.jobs.finish(job, now=tx.now)
+
+
+def _asked_wait(error: Exception) -> float | None:
+    """The wait that a failure asks for; None for the usual growing one."""
+    match error:
+        case PostponedError() | RateLimitedError():
+            return error.wait
+        case TryLater():
+            return error.after
+        case TokenRejectedError():
+            return _LONGEST_SLEEP
+        case _:
+            return None

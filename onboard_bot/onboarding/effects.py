@@ -31,25 +31,29 @@ def into_room(room_id: str) -> str:
     return f"room:{room_id}"
 
 
-def send(*, about: str, room_id: str, event_type: str, content: Mapping[str, Any], delay: float = 0.0) -> NewJob:
+def send(*, about: str, room_id: str, event_type: str, content: Mapping[str, Any]) -> NewJob:
     """Say something; `content` must hold no secret."""
     return NewJob(
         JobKind.SEND,
         key=about,
         lane=into_room(room_id),
         payload={"room_id": room_id, "type": event_type, "content": dict(content)},
-        delay=delay,
     )
 
 
 def slow_sign(request: Request) -> NewJob:
-    """A ⏳ on the command, if the answer takes longer than a moment."""
+    """A ⏳ on the command, if the answer takes longer than a moment; worth nothing when it would come late itself."""
     relation = {"rel_type": "m.annotation", "event_id": request.origin_event, "key": "⏳"}
-    return send(
-        about=slow_sign_key(request),
-        room_id=request.origin_room,
-        event_type="m.reaction",
-        content={"m.relates_to": relation},
+    return NewJob(
+        JobKind.SEND,
+        key=slow_sign_key(request),
+        lane=slow_sign_key(request),
+        payload={
+            "room_id": request.origin_room,
+            "type": "m.reaction",
+            "content": {"m.relates_to": relation},
+            "only_now": True,
+        },
         delay=SLOW_AFTER,
     )
 

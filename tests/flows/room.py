@@ -371,7 +371,7 @@ class Room:
             JobKind.ANSWER: Answer(chat, ids, server_name=SERVER, credentials_in_room=in_room),
             JobKind.CREATE_ACCOUNT: CreateAccount(backend, sealer, self.clock, SERVER),
             JobKind.DELIVER_CREDENTIALS: DeliverCredentials(
-                chat, chat, ids, sealer, server_name=SERVER, in_room=in_room
+                chat, chat, ids, sealer, self.clock, server_name=SERVER, in_room=in_room
             ),
             JobKind.ERASE_CREDENTIALS: EraseCredentials(chat, ids),
             JobKind.ANSWER_INVITATION: AnswerInvitation(chat, chat, lambda: None),

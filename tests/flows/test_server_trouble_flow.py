@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from onboard_bot.onboarding.ports import RateLimitedError, RefusedError, UnreachableError
-from tests.fakes.chat import BOT
 from tests.flows.room import Person, Room
 
 
@@ -212,4 +211,36 @@ async def test_a_password_that_cannot_be_opened_is_not_tried_for_ever(
     await room.wait(3600)
     assert await room.open_jobs() == []
     assert "the key file in the state directory is not the one" in caplog.text
-    assert room.room.said_by(BOT, "m.room.message") == []
+    assert room.last.about["state"] == "unknown"
+
+
+async def test_credentials_that_the_server_refuses_to_bring_are_told_of_once_and_tried_for_a_day(
+    room: Room, ada: Person
+) -> None:
+    room.chat.fail_next("with_person", RefusedError(403, {"errcode": "M_FORBIDDEN"}), times=3)
+    command = await room.say(ada, "!register bob")
+    await room.wait(3600)
+    created, refused = room.answers_to(command)
+    assert created.about["state"] == "created"
+    assert refused.about["error"] == "homeserver_refused"
+    assert len(room.direct(ada)) == 1
+
+
+async def test_credentials_that_cannot_be_brought_within_a_day_are_forgotten(room: Room, ada: Person) -> None:
+    room.chat.fail_next("with_person", RefusedError(403, {"errcode": "M_FORBIDDEN"}), times=1000)
+    await room.say(ada, "!register bob")
+    await room.wait(25 * 3600)
+    assert room.direct(ada) == []
+    assert await room.rows("SELECT sealed_password FROM requests") == [(None,)]
+    assert await room.open_jobs() == []
+
+
+async def test_an_hourglass_that_comes_too_late_is_left_out_and_holds_nothing_up(room: Room, ada: Person) -> None:
+    room.endpoint.mode = "unreachable_502"
+    command = await room.types(ada, "!register bob")
+    room.chat.fail_next("send", RateLimitedError("PUT send", 60))
+    await room.wait(5)
+    room.endpoint.mode = "ok"
+    await room.wait(30)
+    assert room.signs == []
+    assert [answer.about["state"] for answer in room.answers_to(command)] == ["created"]
