@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from onboard_bot.domain.durations import parse_duration
 from onboard_bot.domain.roles import Role
 from onboard_bot.errors import ErrorCode, OnboardError
 
@@ -32,8 +33,6 @@ _OPTION = re.compile(r"(--|[\u2013\u2014])([^\W\d_][^\s=]*)(=?)")  # en and em d
 _SPACE = re.compile(r"\s*")
 _WORD = re.compile(r"\S*")
 _NUMBER = re.compile(r"-?[0-9]{1,9}")
-_DURATION = re.compile(r"([0-9]{1,9})([smhd]?)")
-_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _YES = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 _SHOWN = 40
 
@@ -297,9 +296,11 @@ def _number(value: str, _choices: Sequence[str]) -> int | None:
     return int(value) if _NUMBER.fullmatch(value) else None
 
 
-def _seconds(value: str, _choices: Sequence[str]) -> int | None:
-    duration = _DURATION.fullmatch(value.lower())
-    return int(duration[1]) * _SECONDS[duration[2]] if duration else None
+def _seconds(value: str, _choices: Sequence[str]) -> float | None:
+    try:
+        return parse_duration(value.lower())
+    except ValueError:
+        return None
 
 
 _MEANING: dict[OptionKind, Callable[[str, Sequence[str]], Any]] = {

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from onboard_bot.config.values import parse_duration
+from onboard_bot.domain.durations import parse_duration
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator
 
 from onboard_bot.domain.display_names import parse_display_name
+from onboard_bot.domain.durations import UNITS, parse_duration
 from onboard_bot.domain.identifiers import is_server_name, is_user_id, parse_username
 from onboard_bot.errors import OnboardError
 
@@ -24,11 +25,7 @@ MAX_PORT = 65_535
 MAX_PREFIX = 5
 _MAX_ID_BYTES = 255
 _SHOWN = 40
-_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "y": 31_536_000}
-# Longer than any operator waits, and short enough that "now plus this" stays a date.
-_LONGEST = 100 * _UNITS["y"]
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhdy]?)", re.ASCII)
 _RATE = re.compile(r"(\d{1,9})/(\S+)", re.ASCII)
 # With the underscore, which no server name has but many a container's name.
 _HOST = re.compile(r"[\w.\-]+|\[[0-9A-Fa-f:.]+\]")
@@ -78,26 +75,6 @@ def shown(value: object) -> str:
     return f"“{text}”" if len(text) <= _SHOWN else f"“{text[: _SHOWN - 1]}…”"
 
 
-def parse_duration(written: object) -> float:
-    """The seconds that an operator meant; zero is a duration.
-
-    Raises:
-        ValueError: With a sentence that says how durations are written.
-    """
-    if isinstance(written, bool) or not isinstance(written, str | int | float):
-        raise ValueError("must be a duration such as 5s, 10m, 24h, 7d or 1y.")  # noqa: TRY004 - pydantic wants this one
-    if isinstance(written, str):
-        match = _DURATION.fullmatch(written.strip())
-        if match is None:
-            raise ValueError("must be a duration: a number and one of s, m, h, d, y (5s, 10m, 24h, 7d, 1y).")
-        seconds = float(match[1]) * _UNITS[match[2] or "s"]
-    else:
-        seconds = written
-    if not 0 <= seconds <= _LONGEST:  # Also false for a NaN.
-        raise ValueError("must be a duration between 0s and 100y.")
-    return abs(float(seconds))  # There is a minus zero.
-
-
 def parse_retention(written: object) -> float | None:
     """Like `parse_duration`, and None for `forever`.
 
@@ -131,7 +108,7 @@ def format_duration(seconds: float | None) -> str:
     """The shortest way to write it; what `parse_retention` reads back as the same number."""
     if seconds is None:
         return FOREVER
-    for unit, length in reversed(_UNITS.items()):
+    for unit, length in reversed(UNITS.items()):
         if seconds and seconds % length == 0:
             return f"{int(seconds // length)}{unit}"
     return f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"

@@ -190,7 +190,7 @@ class OwnAccount:
         return SecretStr(account["password"])
 
     def _not_let_in(self) -> FatalError:
-        """The password is not the account's, so the next start must not take it for settled: both ways out stay open."""
+        """The password is not the account's; the next start must not take it for settled, both ways out stay open."""
         account = self._state.read_json(_ACCOUNT)
         if account is not None:
             self._state.write_json(_ACCOUNT, account | {"registered": False})

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onboard_bot.config.values import Rate, format_duration, parse_duration, parse_rate, parse_retention
+from onboard_bot.config.values import Rate, format_duration, parse_rate, parse_retention
+from onboard_bot.domain.durations import parse_duration
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ class Desk:
 
     async def inbox(self) -> list[str]:
         """Takes everything out of the inbox, in order."""
-        ids = []
+        ids: list[str] = []
         while True:
             async with self.store.transaction() as tx:
                 event = await tx.inbox.next_open()
