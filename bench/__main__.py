@@ -41,10 +41,13 @@ def _say(progress: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measures the bot beside the floor.")
-    parser.add_argument("--samples", type=int, default=60, help=f"of each series, at least {_LEAST_SAMPLES}")
+    parser.add_argument("--samples", type=int, default=40, help=f"of each series, at least {_LEAST_SAMPLES}")
     parser.add_argument("--accounts", type=int, default=500, help="made before memory is looked at again")
     options = parser.parse_args()
-    measured, taken = asyncio.run(_run(max(_LEAST_SAMPLES, options.samples), max(1, options.accounts)))
+    try:
+        measured, taken = asyncio.run(_run(max(_LEAST_SAMPLES, options.samples), max(1, options.accounts)))
+    except TimeoutError:
+        sys.exit(f"Not done within {_LONGEST:.0f} s: this machine is too busy for figures that mean anything.")
     print("Command typed → answer readable at the admin's client\n")
     print(latency_table(measured))
     print("\nThe bot's process\n")

@@ -101,7 +101,8 @@ class Client:
         if in_reply_to is not None:
             content["m.relates_to"] = {"m.in_reply_to": {"event_id": in_reply_to}}
         async with self._encrypting:
-            readers = await self._rooms.readers(room_id)
+            # Synapse names us in `device_lists.changed` after each of our own messages; our one device needs no query.
+            readers = await self._rooms.readers(room_id) - {self.user_id}
             encrypted = await self._encryption.encrypt(room_id, readers, "m.room.message", content)
         return await self._api.send(room_id, "m.room.encrypted", encrypted, transaction_id=secrets.token_hex(8))
 
@@ -110,9 +111,15 @@ class Client:
 
         Args:
             what: The event's or the user's id.
+
+        Raises:
+            RuntimeError: Nothing came for too long.
         """
-        async with asyncio.timeout(_PATIENCE):
-            return await asyncio.shield(self._heard_about[what])
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                return await asyncio.shield(self._heard_about[what])
+        except TimeoutError:
+            raise RuntimeError(f"{self.user_id} heard nothing about {what} within {_PATIENCE:.0f} s") from None
 
     async def live(self) -> None:
         """Long-polls until it is cancelled."""

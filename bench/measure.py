@@ -30,6 +30,7 @@ class Stage:
     server_name: str
     bot: BotProcess
     admin: Client
+    responder: Client
     room_id: str
     idle_mib: float
 
@@ -54,7 +55,7 @@ async def stage(folder: Path, rounds: int) -> AsyncIterator[Stage]:
                 await admin.invite(room_id, responder.user_id)
                 await responder.first_room()
                 Floor(responder, http, synapse.url, secret_file.read())
-                ready = Stage(rounds, synapse.server_name, bot, admin, room_id, idle_mib)
+                ready = Stage(rounds, synapse.server_name, bot, admin, responder, room_id, idle_mib)
                 await _by_turns(ready, "warm", _WARM_UP)
                 yield ready
             finally:
@@ -97,12 +98,14 @@ async def _by_turns(on: Stage, name: str, samples: int) -> Latencies:
         bot.append(await _seconds_to_answer(on, f"!register {username}"))
         await on.admin.heard_about(f"@{username}:{on.server_name}")  # the direct message with the password
         await asyncio.sleep(_BREATH)
-        floor.append(await _seconds_to_answer(on, f"{PREFIX}register {username}-floor"))
+        floor.append(await _seconds_to_answer(on, f"{PREFIX}register {username}-floor", by_floor=True))
         await asyncio.sleep(_BREATH)
     return Latencies(on.rounds, bot, floor)
 
 
-async def _seconds_to_answer(on: Stage, command: str) -> float:
+async def _seconds_to_answer(on: Stage, command: str, *, by_floor: bool = False) -> float:
     began = time.perf_counter()
     event_id = await on.admin.say(on.room_id, command)
-    return (await on.admin.heard_about(event_id)).at - began
+    heard = await on.admin.heard_about(event_id)
+    assert (heard.sender == on.responder.user_id) is by_floor, f"{heard.sender} answered {command}"
+    return heard.at - began

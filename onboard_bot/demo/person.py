@@ -19,7 +19,8 @@ from onboard_bot.clock import Timestamp
 from onboard_bot.matrix.client_api import ClientApi
 from onboard_bot.matrix.cross_signing import SEED_BYTES, USAGES, Identity, sign_own_device
 from onboard_bot.matrix.encryption import Encryption
-from onboard_bot.matrix.machine import Machine, UndecryptableError
+from onboard_bot.matrix.machine import Machine
+from onboard_bot.matrix.payload import UndecryptableError
 from onboard_bot.matrix.rooms import Rooms
 from onboard_bot.matrix.sending import Sending
 from onboard_bot.matrix.sync_body import Invitation, SyncBody

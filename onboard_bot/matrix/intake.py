@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from onboard_bot.matrix.client_api import ClientApi
-from onboard_bot.matrix.machine import Machine, UndecryptableError
+from onboard_bot.matrix.machine import Machine
+from onboard_bot.matrix.payload import UndecryptableError
 from onboard_bot.matrix.rooms import Rooms
 from onboard_bot.matrix.sync_body import Invitation, SyncBody, Timeline
 from onboard_bot.store.inbox import RoomEvent

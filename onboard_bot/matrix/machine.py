@@ -10,7 +10,6 @@ import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,8 @@ from nio.events import ToDeviceEvent
 from nio.exceptions import EncryptionError
 from nio.responses import KeysClaimResponse, KeysQueryResponse, KeysUploadResponse
 from nio.store import SqliteStore
+
+from onboard_bot.matrix.payload import Decrypted, UndecryptableError, believed
 
 _log = logging.getLogger(__name__)
 
@@ -35,22 +36,6 @@ _ROTATION_AGE = timedelta(days=7)
 Json = dict[str, Any]
 Device = tuple[str, str]
 """A user id and a device id."""
-
-
-class UndecryptableError(Exception):
-    """The event cannot be read: no key yet (`missing_key`), or it is forged or malformed."""
-
-    def __init__(self, reason: str, *, missing_key: bool = False) -> None:
-        super().__init__(reason)
-        self.missing_key = missing_key
-
-
-@dataclass(frozen=True, slots=True)
-class Decrypted:
-    """What was inside an encrypted event."""
-
-    type: str
-    content: Json
 
 
 class Machine:
@@ -153,7 +138,7 @@ class Machine:
         except (*_MALFORMED, RecursionError) as error:
             raise UndecryptableError(f"malformed: {type(error).__name__}") from error
         self._refuse_replay(session, index, event)
-        return _checked(payload, room_id, content)
+        return believed(payload, room_id, content)
 
     def _inbound_session(self, room_id: str, content: Mapping[str, Any]) -> Any:
         session_id, sender_key = content.get("session_id"), content.get("sender_key")
@@ -176,18 +161,19 @@ class Machine:
 
     def keys_to_upload(self) -> Json | None:
         """The body of the next `keys/upload`, saved before anybody sees it; None where nothing is due."""
+        account, on_server = self._olm.account, self._one_time_keys_on_server
+        few = on_server is not None and on_server < account.max_one_time_keys // 2
+        if account.shared and not few and not self._fallback_key_used:
+            return None
         body: Json = {}
         with self._stored():
-            if not self._olm.account.shared:
+            if few or not account.shared:
+                self._olm.uploaded_key_count = on_server
                 body = self._olm.share_keys()
-            elif self._one_time_keys_on_server is not None:
-                self._olm.uploaded_key_count = self._one_time_keys_on_server
-                if self._one_time_keys_on_server < self._olm.account.max_one_time_keys // 2:
-                    body = self._olm.share_keys()
             if self._fallback_key_used or "device_keys" in body:
                 body["fallback_keys"] = self._fallback_key()
             self._olm.save_account()
-        return body or None
+        return body
 
     def _fallback_key(self) -> Json:
         account = self._olm.account._account  # noqa: SLF001 - nio has no name of its own for fallback keys
@@ -332,18 +318,3 @@ def _well_formed(user: str, device_id: str, keys: object) -> bool:
     except _MALFORMED as error:
         _log.warning("malformed keys of a device of %s: %s", user, type(error).__name__)
         return False
-
-
-def _checked(payload: object, room_id: str, outer: Mapping[str, Any]) -> Decrypted:
-    if not isinstance(payload, Mapping):
-        raise UndecryptableError("the payload is no event")
-    event_type, content = payload.get("type"), payload.get("content")
-    if not isinstance(event_type, str) or not isinstance(content, dict):
-        raise UndecryptableError("the payload is no event")
-    if payload.get("room_id") != room_id:
-        raise UndecryptableError("the payload belongs to another room")
-    if "state_key" in payload or event_type in ("m.room.redaction", "m.room.encrypted", "m.room.member"):
-        raise UndecryptableError("state and redactions cannot be encrypted")
-    if "m.relates_to" not in content and "m.relates_to" in outer:
-        content = {**content, "m.relates_to": outer["m.relates_to"]}
-    return Decrypted(event_type, content)

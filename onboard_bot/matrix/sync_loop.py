@@ -17,11 +17,12 @@ from onboard_bot.store.transaction import Store
 _log = logging.getLogger(__name__)
 
 _LONG_POLL_MS = 30_000
+# Without lazy loading of members: with it Synapse repeats our own membership after each of our messages, and counts us
+# among the changed device lists, which would make us fetch both anew for every reply.
 _FILTER = json.dumps(
     {
         "room": {
             "timeline": {"limit": 100},
-            "state": {"lazy_load_members": True},
             "ephemeral": {"types": []},
             "account_data": {"types": []},
         },

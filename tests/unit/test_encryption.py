@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from onboard_bot.matrix.cross_signing import USAGES, ForeignIdentityError, Identity, canonical, sign_own_device
 from onboard_bot.matrix.encryption import Encryption
-from onboard_bot.matrix.machine import Machine, UndecryptableError
+from onboard_bot.matrix.machine import Machine
+from onboard_bot.matrix.payload import UndecryptableError
 from onboard_bot.onboarding.ports import UnreachableError
 from tests.fakes.key_server import KeyApi, KeyServer
 
