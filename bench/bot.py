@@ -1,13 +1,14 @@
 """Owns the bot's process under measurement: the program as an operator runs it, its readiness and its memory."""
 
 import asyncio
-import socket
 import sys
 import time
 from pathlib import Path
 
 import aiohttp
 import yaml
+
+from onboard_bot.demo.ports import free_port
 
 _PATIENCE = 30.0
 _POLL_EVERY = 0.005
@@ -25,7 +26,7 @@ class BotProcess:
     """
 
     def __init__(self, folder: Path, homeserver: str, secret_file: Path, admin: str) -> None:
-        port = _free_port()
+        port = free_port()
         self._config = folder / "bot.yaml"
         self._log = folder / "bot.log"
         self._ready_url = f"http://127.0.0.1:{port}/readyz"
@@ -80,9 +81,3 @@ class BotProcess:
                 return answer.status == 200
         except aiohttp.ClientConnectorError:
             return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

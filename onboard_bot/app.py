@@ -224,7 +224,9 @@ class Bot:
                 in_room=in_room,
             ),
             JobKind.ERASE_CREDENTIALS: EraseCredentials(matrix.sending, ids),
-            JobKind.ANSWER_INVITATION: AnswerInvitation(matrix.membership, matrix.rooms, watch.look_now),
+            JobKind.ANSWER_INVITATION: AnswerInvitation(
+                matrix.membership, matrix.rooms, matrix.admin_room.is_named, watch.look_now
+            ),
             JobKind.INVITE_ADMIN: InviteAdmin(matrix.membership, matrix.rooms),
         }
 

@@ -9,7 +9,6 @@ import base64
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,8 @@ from typing import Any, NoReturn
 
 import aiohttp
 import yaml
+
+from onboard_bot.demo.ports import free_port
 
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 10.0
@@ -113,7 +114,7 @@ class RunningSynapse:
         self.folder = folder.absolute()
         self.secret_file = self.folder / "shared_secret"
         self.log_file = self.folder / "synapse.log"
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._python = python
         self._process: subprocess.Popen[bytes] | None = None
@@ -276,12 +277,6 @@ async def running_synapse(
         yield synapse
     finally:
         await synapse.stop()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _write_private(path: Path, text: str) -> None:

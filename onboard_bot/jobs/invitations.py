@@ -1,7 +1,7 @@
 """Owns who comes together where: invitations to the bot, and the admins' to the room that the bot made."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from onboard_bot.domain.roles import ADMIN_LEVEL
@@ -36,15 +36,23 @@ class AnswerInvitation(Effect[Invited]):
     Args:
         membership: Joins and leaves.
         view: Tells who is in the admin room.
-        entered: Told when the bot came into a room that it has a purpose for.
+        is_named: Tells whether the configuration names a room that the bot has not been able to look at yet.
+        may_enter: Told when a room that the bot has a purpose for lets it in.
     """
 
     at_once = 4
 
-    def __init__(self, membership: Membership, view: RoomView, entered: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        membership: Membership,
+        view: RoomView,
+        is_named: Callable[[str], Awaitable[bool]],
+        may_enter: Callable[[], None],
+    ) -> None:
         self._membership = membership
         self._view = view
-        self._entered = entered
+        self._is_named = is_named
+        self._may_enter = may_enter
 
     async def prepare(self, tx: Transaction, job: Job) -> Invited | None:
         """What the bot knows of the room."""
@@ -61,10 +69,13 @@ class AnswerInvitation(Effect[Invited]):
 
     async def perform(self, job: Job, prepared: Invited) -> Record | None:  # noqa: ARG002 - the job says no more
         """Joins or declines."""
-        if prepared.is_ours or await self._may_talk(prepared):
+        if prepared.is_ours:
             await self._membership.join(prepared.room_id)
-            if prepared.is_ours:
-                self._entered()
+            self._may_enter()
+        elif await self._is_named(prepared.room_id):
+            self._may_enter()  # whoever waits for it joins: its first command may come with our own join
+        elif await self._may_talk(prepared):
+            await self._membership.join(prepared.room_id)
         else:
             _log.info("declining the invitation of %s to %s", prepared.inviter, prepared.room_id)
             await self._membership.leave(prepared.room_id)

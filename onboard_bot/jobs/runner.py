@@ -87,10 +87,12 @@ class Runner:
         """Starts what may start now; how many jobs that were."""
         started = 0
         now = self._clock.now()
+        # As they were before the look: a job that comes to its end during it may still be among what was seen.
+        busy = set(self._lanes)
         async with self._store.reading() as tx:
             firsts = await tx.jobs.first_of_lanes(now=now)
         for job in firsts:
-            if job.lane in self._lanes or job.run_after > now:
+            if job.lane in busy or job.run_after > now:
                 continue
             if self._kinds[job.kind] >= self._effects[job.kind].at_once:
                 continue
@@ -116,7 +118,10 @@ class Runner:
         effect = self._effects[job.kind]
         try:
             async with self._store.transaction() as tx:
-                job = await tx.jobs.begin(job, now=tx.now)
+                begun = await tx.jobs.begin(job, now=tx.now)
+                if begun is None:
+                    return
+                job = begun
                 prepared = await effect.prepare(tx, job)
                 if prepared is None:
                     await tx.jobs.finish(job, now=tx.now)

@@ -50,7 +50,7 @@ class MatrixAdapter:
         self.membership = Membership(api)
         self.encryption = Encryption(api, machine)
         self.sending = Sending(api, self.rooms, self.encryption)
-        making = RoomMaking(api, self.rooms, store, clock)
+        making = RoomMaking(api, self.rooms, clock)
         self.direct_rooms = DirectRooms(api, self.rooms, making, store, new_marker=_new_marker)
         self.admin_room = AdminRoom(
             api, self.rooms, making, store, wish=wish, own_user_id=machine.user_id, new_marker=_new_marker

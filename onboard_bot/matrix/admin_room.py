@@ -78,6 +78,13 @@ class AdminRoom:
             room_id = await self._enter_named(self._wish.room)
         return room_id
 
+    async def is_named(self, room_id: str) -> bool:
+        """Whether the operator named this room as the admin room."""
+        named = self._wish.room
+        if named is not None and named.startswith("#"):
+            named = await self._api.resolve_alias(named)
+        return named == room_id
+
     async def _enter_own(self) -> str:
         async with self._store.transaction() as tx:
             plan = await tx.rooms.find(Purpose.ADMIN)
@@ -91,6 +98,7 @@ class AdminRoom:
         if plan.room_id is None:
             room_id = await self._making.make(plan, await self._creation(), may_exist=not fresh)
             async with self._store.transaction() as tx:
+                await tx.rooms.settle(plan.marker, room_id)
                 await tx.record(Entry(Verb.ADMIN_ROOM_SET, personal={"room_id": room_id, "made_by_bot": True}))
         else:
             room_id = plan.room_id

@@ -44,6 +44,8 @@ class DirectRooms:
             "initial_state": [ENCRYPTION, NO_GUESTS],
         }
         room_id = await self._making.make(plan, body, may_exist=not fresh)
+        async with self._store.transaction() as tx:
+            await tx.rooms.settle(plan.marker, room_id)
         if not fresh and await self._rooms.membership(room_id, user_id) == "leave":
             await self._api.invite(room_id, user_id)
         return room_id

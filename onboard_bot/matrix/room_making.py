@@ -12,7 +12,6 @@ from onboard_bot.matrix.client_api import ClientApi
 from onboard_bot.matrix.rooms import Rooms
 from onboard_bot.onboarding.ports import UnreachableError
 from onboard_bot.store.rooms import PlannedRoom
-from onboard_bot.store.transaction import Store
 
 CREATION_KEY = "io.github.onboard_bot"
 ENCRYPTION = {
@@ -29,14 +28,13 @@ _BETWEEN_LOOKS = 2.0
 class RoomMaking:
     """Makes planned rooms; raises what `Transport.call` raises."""
 
-    def __init__(self, api: ClientApi, rooms: Rooms, store: Store, clock: Clock) -> None:
+    def __init__(self, api: ClientApi, rooms: Rooms, clock: Clock) -> None:
         self._api = api
         self._rooms = rooms
-        self._store = store
         self._clock = clock
 
     async def make(self, plan: PlannedRoom, body: Mapping[str, Any], *, may_exist: bool) -> str:
-        """The room of the plan, found or made; its id is stored.
+        """The room of the plan, found or made; the caller stores its id.
 
         Args:
             plan: Stored already.
@@ -52,8 +50,6 @@ class RoomMaking:
                 room_id = await self._find(plan.marker, looks=_LOOKS)
                 if room_id is None:
                     raise
-        async with self._store.transaction() as tx:
-            await tx.rooms.settle(plan.marker, room_id)
         return room_id
 
     async def _find(self, marker: str, *, looks: int) -> str | None:

@@ -89,15 +89,16 @@ class Jobs:
         due: Timestamp | None = await self._connection.scalar(query)
         return due
 
-    async def begin(self, job: Job, *, now: Timestamp) -> Job:
-        """Notes that a try begins, before anything goes out."""
+    async def begin(self, job: Job, *, now: Timestamp) -> Job | None:
+        """Notes that a try begins, before anything goes out; None where the job came to its end meanwhile."""
         query = (
             update(jobs)
-            .where(jobs.c.id == job.id)
+            .where(jobs.c.id == job.id, jobs.c.state == "open")
             .values(attempts=jobs.c.attempts + 1, first_attempt_at=func.coalesce(jobs.c.first_attempt_at, now))
             .returning(*jobs.c)
         )
-        return _job((await self._connection.execute(query)).one())
+        row = (await self._connection.execute(query)).one_or_none()
+        return None if row is None else _job(row)
 
     async def postpone(self, job: Job, *, until: Timestamp, error: str) -> None:
         """The try came to nothing; another follows. It counts also where its own transaction was rolled back."""

@@ -1,6 +1,7 @@
-"""A real Synapse for the whole run, and the endpoint in both its forms."""
+"""Real Synapses for the whole run, bots at work on them, and the endpoint in both its forms."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -13,6 +14,9 @@ from onboard_bot.demo.synapse import RunningSynapse, SynapseSettings, running_sy
 from onboard_bot.homeserver.port import NewAccount, SessionWish
 from onboard_bot.homeserver.secret import SecretFile
 from onboard_bot.homeserver.synapse import SharedSecretBackend
+from tests.e2e.bot_process import Launch, forking
+from tests.e2e.desk import Desk, open_desk
+from tests.e2e.server_view import ServerView
 from tests.fakes.endpoints import Endpoint, FakeEndpoint, RealEndpoint
 from tests.fakes.synapse_endpoint import SynapseEndpoint
 
@@ -42,15 +46,15 @@ class RefuseSpammers:
 """
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def synapse(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningSynapse]:
-    """One real Synapse for the whole run: no rate limits, cheap passwords, a bridge and a spam checker."""
-    folder = tmp_path_factory.mktemp("synapse")
+@asynccontextmanager
+async def tolerant_synapse(folder: Path, room_version: str | None = None) -> AsyncIterator[RunningSynapse]:
+    """A real Synapse for many tests: no rate limits, cheap passwords, a bridge and a spam checker."""
     (folder / "bridge.yaml").write_text(yaml.safe_dump(BRIDGE))
     (folder / "refuse_spammers.py").write_text(SPAM_CHECKER)
     settings = SynapseSettings(
         rate_limits=False,
         bcrypt_rounds=4,
+        default_room_version=room_version,
         extra={
             "app_service_config_files": [str(folder / "bridge.yaml")],
             "modules": [{"module": "refuse_spammers.RefuseSpammers"}],
@@ -58,6 +62,55 @@ async def synapse(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run
     )
     async with running_synapse(folder, settings) as running:
         yield running
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def synapse(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningSynapse]:
+    """One real Synapse for the whole run; its rooms are of version 12, as a new Synapse's are."""
+    async with tolerant_synapse(tmp_path_factory.mktemp("synapse")) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def synapse_11(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningSynapse]:
+    """One more, whose rooms are of version 11."""
+    async with tolerant_synapse(tmp_path_factory.mktemp("synapse11"), "11") as running:
+        yield running
+
+
+@pytest.fixture(scope="session", params=["12", "11"])
+def homeserver(request: pytest.FixtureRequest) -> RunningSynapse:
+    """Each of the two, for what has to be true in both room versions."""
+    running: RunningSynapse = request.getfixturevalue("synapse" if request.param == "12" else "synapse_11")
+    return running
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def view(synapse: RunningSynapse) -> ServerView:
+    """What the first of them knows."""
+    return await ServerView.of(synapse)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def homeserver_view(homeserver: RunningSynapse) -> ServerView:
+    """What each of them knows."""
+    return await ServerView.of(homeserver)
+
+
+@pytest.fixture(scope="session")
+def quickly(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launch]:
+    """Starts the bot without importing it anew, where a test is about something else than its start."""
+    with forking(tmp_path_factory.mktemp("ends")) as launch:
+        yield launch
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def desk(
+    homeserver: RunningSynapse, homeserver_view: ServerView, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Desk]:
+    """A bot at work in the admin room that it made, in both room versions."""
+    async with open_desk(tmp_path_factory.mktemp("desk"), homeserver, homeserver_view) as opened:
+        yield opened
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

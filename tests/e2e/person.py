@@ -2,22 +2,29 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
-from nio import AsyncClientConfig, InviteMemberEvent, LoginResponse, MegolmEvent, RoomSendResponse
+from nio import AsyncClientConfig, InviteMemberEvent, LoginResponse, MegolmEvent, RoomSendResponse, SyncResponse
 from nio.client.async_client import AsyncClient
 from pydantic import SecretStr
 
+from onboard_bot.demo.synapse import RunningSynapse
+from onboard_bot.homeserver.port import NewAccount
+from onboard_bot.homeserver.secret import SecretFile
+from onboard_bot.homeserver.synapse import SharedSecretBackend
 from onboard_bot.matrix.client_api import ClientApi
 from onboard_bot.matrix.cross_signing import SEED_BYTES, USAGES, Identity, sign_own_device
 from onboard_bot.matrix.transport import Transport
 
 CONTENT_KEY = "io.github.onboard_bot"
+PASSWORD = "the password of a test's person"
+ENCRYPTION = {"type": "m.room.encryption", "state_key": "", "content": {"algorithm": "m.megolm.v1.aes-sha2"}}
 
 
 @dataclass(frozen=True)
@@ -41,9 +48,13 @@ class Seen:
         return value if isinstance(value, dict) else {}
 
     @property
+    def relation(self) -> dict[str, Any]:
+        value = self.content.get("m.relates_to")
+        return value if isinstance(value, dict) else {}
+
+    @property
     def in_reply_to(self) -> str | None:
-        relation = self.content.get("m.relates_to") or {}
-        return (relation.get("m.in_reply_to") or {}).get("event_id")
+        return (self.relation.get("m.in_reply_to") or {}).get("event_id")
 
 
 @dataclass
@@ -51,6 +62,7 @@ class Person:
     """A signed-in person; `seen` is everything their client received, in order."""
 
     client: AsyncClient
+    identity: Identity
     seen: list[Seen] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     invited_to: dict[str, str] = field(default_factory=dict)
@@ -63,6 +75,9 @@ class Person:
     async def turn(self, *, timeout_ms: int = 0) -> None:
         """One sync with everything that nio's own loop does beside it."""
         response = await self.client.sync(timeout=timeout_ms, full_state=False)
+        if not isinstance(response, SyncResponse):
+            await asyncio.sleep(0.1)  # the server is being restarted, say
+            return
         if self.client.should_upload_keys:
             await self.client.keys_upload()
         if self.client.should_query_keys:
@@ -70,10 +85,10 @@ class Person:
         if self.client.should_claim_keys:
             await self.client.keys_claim(self.client.get_users_for_key_claiming())
         await self.client.send_to_device_messages()
-        for room_id, room in getattr(getattr(response, "rooms", None), "join", {}).items():
+        for room_id, room in response.rooms.join.items():
             for event in room.timeline.events:
                 self._take(room_id, event)
-        for room_id, invite in getattr(getattr(response, "rooms", None), "invite", {}).items():
+        for room_id, invite in response.rooms.invite.items():
             for event in invite.invite_state:
                 if isinstance(event, InviteMemberEvent) and event.state_key == self.user_id:
                     self.invited_to[room_id] = event.sender
@@ -128,6 +143,51 @@ class Person:
         )
         return found
 
+    async def make_room(
+        self,
+        *,
+        version: str | None = None,
+        encrypted: bool = True,
+        invite: Iterable[str] = (),
+        **more: Any,
+    ) -> str:
+        """Makes a private room, or what `more` (of `POST /createRoom`) says; its id."""
+        body: dict[str, Any] = {"preset": "private_chat", "invite": list(invite)} | more
+        body["initial_state"] = [*([ENCRYPTION] if encrypted else []), *more.get("initial_state", [])]
+        if version is not None:
+            body["room_version"] = version
+        room_id = str((await self.ask("POST", "createRoom", body))["room_id"])
+        await self.until(lambda: room_id in self.client.rooms, why=f"being in {room_id}")
+        return room_id
+
+    async def invite(self, room_id: str, user_id: str) -> None:
+        await self.ask("POST", f"rooms/{quote(room_id)}/invite", {"user_id": user_id})
+
+    async def leave(self, room_id: str) -> None:
+        await self.ask("POST", f"rooms/{quote(room_id)}/leave", {})
+
+    async def kick(self, room_id: str, user_id: str) -> None:
+        await self.ask("POST", f"rooms/{quote(room_id)}/kick", {"user_id": user_id})
+
+    async def levels(self, room_id: str) -> dict[str, Any]:
+        """The content of the room's power levels."""
+        return await self.ask("GET", f"rooms/{quote(room_id)}/state/m.room.power_levels")
+
+    async def set_level(self, room_id: str, user_id: str, level: int | None) -> None:
+        """Gives somebody a power level, or takes them out of the list."""
+        content = await self.levels(room_id)
+        users = {user: kept for user, kept in content.get("users", {}).items() if user != user_id}
+        content["users"] = users if level is None else users | {user_id: level}
+        await self.ask("PUT", f"rooms/{quote(room_id)}/state/m.room.power_levels", content)
+
+    async def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """A call of the client-server API as this person."""
+        url = f"{self.client.homeserver}/_matrix/client/v3/{path}"
+        headers = {"Authorization": f"Bearer {self.client.access_token}"}
+        async with aiohttp.ClientSession() as http, http.request(method, url, json=body, headers=headers) as answer:
+            assert answer.ok, f"{method} {path}: {await answer.text()}"
+            return dict(await answer.json())
+
     async def join(self, room_id: str) -> None:
         await self.client.join(room_id)
         self.invited_to.pop(room_id, None)
@@ -167,6 +227,24 @@ class Person:
         )
         return found
 
+    async def sees_join(self, room_id: str, user_id: str, *, times: int = 1) -> None:
+        """Waits until somebody came into a room; nio itself counts the invited among a room's users."""
+        join = ("m.room.member", room_id, user_id, "join")
+        await self.until(
+            lambda: (
+                [(e.type, e.room_id, e.sender, e.content.get("membership")) for e in self.seen].count(join) >= times
+            ),
+            why=f"{user_id} to come into {room_id}",
+        )
+
+    def said_by(self, sender: str, room_id: str, *, after: str | None = None) -> list[Seen]:
+        """Messages and reactions of somebody in a room, since an event; nothing before that event has come."""
+        events = [event for event in self.seen if event.room_id == room_id]
+        if after is not None:
+            index = next((n for n, event in enumerate(events) if event.event_id == after), len(events))
+            events = events[index + 1 :]
+        return [e for e in events if e.sender == sender and e.type in ("m.room.message", "m.reaction", "m.sticker")]
+
     async def message(self, *, within: float = 20.0, **about: Any) -> Seen:
         """The first message whose content key says all this."""
         found: Seen = await self.until(
@@ -189,15 +267,51 @@ class _Signer:
         return str(self._client.olm.account.sign(text))
 
 
+def unique(name: str) -> str:
+    """A localpart that no other test has."""
+    return f"{name}-{secrets.token_hex(4)}"
+
+
+async def has_account(synapse: RunningSynapse, name: str) -> str:
+    """Makes an account with the usual password; its user id."""
+    async with aiohttp.ClientSession() as http:
+        backend = SharedSecretBackend(http, synapse.url, SecretFile(synapse.secret_file))
+        return (await backend.create(NewAccount(unique(name), SecretStr(PASSWORD)))).user_id
+
+
+@asynccontextmanager
+async def somebody(synapse: RunningSynapse, name: str, folder: Path) -> AsyncIterator[Person]:
+    """A person with a new account."""
+    user_id = await has_account(synapse, name)
+    async with signed_in(synapse.url, user_id, PASSWORD, folder / user_id.partition(":")[0]) as person:
+        yield person
+
+
 @asynccontextmanager
 async def signed_in(
-    homeserver: str, user_id: str, password: str, folder: Path, *, cross_sign: bool = True
+    homeserver: str,
+    user_id: str,
+    password: str,
+    folder: Path,
+    *,
+    cross_sign: bool = True,
+    identity: Identity | None = None,
 ) -> AsyncIterator[Person]:
-    """A person who signed in on a new device, signed that device, and syncs."""
+    """A person who signed in on a new device, signed that device, and syncs.
+
+    Args:
+        homeserver: Its URL.
+        user_id: Theirs.
+        password: Theirs.
+        folder: Where the device keeps its keys.
+        cross_sign: Whether the device gets signed.
+        identity: Of their other device, if this is not their first.
+    """
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     config = AsyncClientConfig(store_sync_tokens=False, pickle_key="tests")
     client = AsyncClient(homeserver, user_id, store_path=str(folder), config=config)
-    person = Person(client)
+    identity = identity or Identity(user_id, {usage: secrets.token_bytes(SEED_BYTES) for usage in USAGES})
+    person = Person(client, identity)
     living: asyncio.Task[None] | None = None
     try:
         response = await client.login(password, device_name="tests")
@@ -207,7 +321,6 @@ async def signed_in(
             async with aiohttp.ClientSession() as http:
                 transport = Transport(http, homeserver)
                 transport.token = SecretStr(client.access_token)
-                identity = Identity(user_id, {usage: secrets.token_bytes(SEED_BYTES) for usage in USAGES})
                 await sign_own_device(ClientApi(transport), _Signer(client), identity)  # type: ignore[arg-type]
         living = asyncio.create_task(person.live())
         yield person

@@ -374,7 +374,7 @@ class Room:
                 chat, chat, ids, sealer, self.clock, server_name=SERVER, in_room=in_room
             ),
             JobKind.ERASE_CREDENTIALS: EraseCredentials(chat, ids),
-            JobKind.ANSWER_INVITATION: AnswerInvitation(chat, chat, lambda: None),
+            JobKind.ANSWER_INVITATION: AnswerInvitation(chat, chat, named_by_nobody, lambda: None),
             JobKind.INVITE_ADMIN: InviteAdmin(chat, chat),
         }
         return Runner(store, effects, self.clock)
@@ -389,3 +389,8 @@ def member_event(event_id: str, user_id: str, membership: str) -> dict[str, Any]
         "state_key": user_id,
         "content": {"membership": membership},
     }
+
+
+async def named_by_nobody(_room_id: str) -> bool:
+    """The configuration of these tests names no room."""
+    return False

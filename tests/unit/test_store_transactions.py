@@ -208,7 +208,10 @@ async def test_the_same_intent_twice_is_one_job_also_after_it_was_carried_out(st
         await tx.intend(job, NewJob("send", key="answer:$1", lane="other", payload={"n": 2}))
         (only,) = await tx.jobs.first_of_lanes(now=tx.now)
         assert (only.lane, only.payload) == ("room", {"n": 1})
-        await tx.jobs.finish(await tx.jobs.begin(only, now=tx.now), now=tx.now)
+        begun = await tx.jobs.begin(only, now=tx.now)
+        assert begun is not None
+        await tx.jobs.finish(begun, now=tx.now)
+        assert await tx.jobs.begin(only, now=tx.now) is None
         await tx.intend(job)
         assert await tx.jobs.first_of_lanes(now=tx.now) == []
 
