@@ -5,8 +5,10 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+from onboard_bot.errors import FatalError, UnusableError
 from onboard_bot.health import Health
 from onboard_bot.matrix.admin_room import NotThereYetError
+from onboard_bot.onboarding.ports import TokenRejectedError
 from onboard_bot.patience import Patience
 
 _log = logging.getLogger(__name__)
@@ -45,18 +47,26 @@ class AdminRoomWatch:
         """Goes on until cancelled."""
         while True:
             self._look_now.clear()
-            room_id = await self._patience.until_done(self._look)
-            if room_id is not None:
-                await self._settled(room_id)
-                if self._health.admin_room is None:
-                    _log.info("ready in the admin room %s", room_id)
-                self._health.admin_room, self._health.waiting_for = room_id, None
-            self._health.waits_for_invitation = room_id is None
+            try:
+                await self._look()
+            except (UnusableError, FatalError, TokenRejectedError):
+                raise
+            except Exception:  # noqa: BLE001 - the database, most likely; the next look mends it
+                _log.exception("could not look after the admin room")
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_EVERY):
                     await self._look_now.wait()
 
-    async def _look(self) -> str | None:
+    async def _look(self) -> None:
+        room_id = await self._patience.until_done(self._enter_if_let)
+        if room_id is not None:
+            await self._settled(room_id)
+            if self._health.admin_room is None:
+                _log.info("ready in the admin room %s", room_id)
+            self._health.admin_room, self._health.waiting_for = room_id, None
+        self._health.waits_for_invitation = room_id is None
+
+    async def _enter_if_let(self) -> str | None:
         try:
             return await self._enter()
         except NotThereYetError as error:

@@ -17,8 +17,9 @@ from onboard_bot.chat.incoming import BotNames
 from onboard_bot.chat.replies import StatusReport
 from onboard_bot.clock import Clock, SystemClock
 from onboard_bot.config import Config
+from onboard_bot.domain.audit import Entry, Verb
 from onboard_bot.domain.identifiers import server_of
-from onboard_bot.errors import ErrorCode, FatalError
+from onboard_bot.errors import ErrorCode, FatalError, UnusableError
 from onboard_bot.health import Health
 from onboard_bot.homeserver.port import AccountBackend
 from onboard_bot.homeserver.secret import SecretFile
@@ -61,20 +62,6 @@ UNSIGNED_DEVICES_NOTE = (
 )
 
 
-class UnusableError(Exception):
-    """The configuration asks for something that the machine or the room does not allow.
-
-    Args:
-        key: `section.key`.
-        sentence: Why not, and the mend.
-    """
-
-    def __init__(self, key: str, sentence: str) -> None:
-        super().__init__(sentence)
-        self.key = key
-        self.sentence = sentence
-
-
 async def run(config: Config) -> None:
     """Runs the bot until SIGTERM or SIGINT.
 
@@ -110,7 +97,20 @@ class Bot:
         self._patience = Patience(clock, self._note_waiting)
 
     async def work(self) -> None:
-        """From nothing to obeying, for ever."""
+        """From nothing to obeying, for ever.
+
+        Raises:
+            FatalError: Going on would make it worse.
+            UnusableError: The configuration asks for what cannot be.
+        """
+        try:
+            await self._work()
+        except TokenRejectedError as error:
+            raise FatalError(
+                ErrorCode.SESSION_REVOKED, "The bot's session was signed out by somebody while it ran."
+            ) from error
+
+    async def _work(self) -> None:
         config = self._config
         state = StateDir(config.bot.state_dir)
         state.prepare()
@@ -119,16 +119,17 @@ class Bot:
             await self._serve_health(stack)
             store = await self._open_store(stack, state)
             http = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
-            backend = SharedSecretBackend(http, config.homeserver.url, self._secret())
             limits = LimitsMet(store, self._clock)
             await stack.enter_async_context(limits.kept())
+            backend = SharedSecretBackend(http, config.homeserver.url, self._secret())
             api = ClientApi(Transport(http, config.homeserver.url, limits.note))
             wish = BotWish(config.bot.username, config.bot.display_name, config.bot.password_file)
             own_account = OwnAccount(state, wish, backend, api, secrets.choice)
             session = await self._patience.until_done(own_account.open)
-            machine = Machine(session.user_id, session.device_id, state.crypto, state.key("crypto.key"))
+            machine = _machine(state, session)
             stack.callback(machine.close)
             matrix = self._matrix(api, machine, store)
+            stack.push_async_callback(matrix.sending.finish)
             await self._patience.until_done(matrix.encryption.keep_keys_stocked)
             own_account.keys_are_stored()
             await self._patience.until_done(lambda: sign_in_public(api, machine, state))
@@ -138,26 +139,29 @@ class Bot:
             watch = AdminRoomWatch(
                 matrix.admin_room.enter, lambda room_id: self._settled(matrix, room_id), self.health, self._patience
             )
-            ids = TransactionIds(await _epoch(store))
+            ids = TransactionIds(await _epoch(store, session))
             effects = self._effects(matrix, backend, ids, sealer, session, watch)
-            await self._serve(
-                sync=matrix.sync.run(),
-                dispatch=self._dispatch(store, matrix, sealer, session).run(),
-                jobs=Runner(store, effects, self._clock).run(),
-                admin_room=watch.run(),
-            )
+            while True:
+                try:
+                    await self._serve(
+                        sync=matrix.sync.run(),
+                        dispatch=self._dispatch(store, matrix, sealer, session).run(),
+                        jobs=Runner(store, effects, self._clock).run(),
+                        admin_room=watch.run(),
+                    )
+                except TokenRejectedError as error:
+                    if not error.soft:
+                        raise
+                    _log.warning("the session expired; signing in again on the same device")
+                    await self._patience.until_done(own_account.open)
 
     async def _serve(self, **parts: Coroutine[Any, Any, None]) -> None:
-        """Runs the parts until one of them ends the bot, or the bot is stopped."""
+        """Runs the parts until one of them ends, or the bot is stopped."""
         tasks = [asyncio.create_task(part, name=name) for name, part in parts.items()]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
-        except TokenRejectedError as error:
-            raise FatalError(
-                ErrorCode.SESSION_REVOKED, "The bot's session was signed out by somebody while it ran."
-            ) from error
         finally:
             for task in tasks:
                 task.cancel()
@@ -213,7 +217,7 @@ class Bot:
         return {
             JobKind.SEND: Send(matrix.sending, ids),
             JobKind.ANSWER: Answer(matrix.sending, ids, server_name=server_name, credentials_in_room=in_room),
-            JobKind.CREATE_ACCOUNT: CreateAccount(backend, sealer, self._clock, server_name),
+            JobKind.CREATE_ACCOUNT: CreateAccount(backend, sealer, server_name),
             JobKind.DELIVER_CREDENTIALS: DeliverCredentials(
                 matrix.sending,
                 matrix.direct_rooms,
@@ -276,10 +280,23 @@ class Bot:
             )
 
 
-async def _epoch(store: Store) -> str:
+def _machine(state: StateDir, session: Session) -> Machine:
+    try:
+        return Machine(session.user_id, session.device_id, state.crypto, state.key("crypto.key"))
+    except Exception as error:  # peewee's, vodozemac's: none of them is a person's business
+        raise FatalError(
+            ErrorCode.STATE_UNUSABLE,
+            f"The encryption store {state.crypto} cannot be opened ({type(error).__name__}). Delete that folder and"
+            " start again: the bot signs in as a new device, signed by its old identity.",
+        ) from error
+
+
+async def _epoch(store: Store, session: Session) -> str:
+    """The epoch of this state, made at the first start."""
     async with store.transaction() as tx:
         epoch = await tx.meta.get(EPOCH)
         if epoch is None:
             epoch = secrets.token_hex(_EPOCH_BYTES)
             await tx.meta.set(EPOCH, epoch)
+            await tx.record(Entry(Verb.BOT_REGISTERED, personal={"user_id": session.user_id}))
         return epoch

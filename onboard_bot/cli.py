@@ -1,11 +1,12 @@
 """Owns the command line: the verbs, their options, and what each exit status means (design, section 3)."""
 
 import argparse
-import asyncio
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
 from onboard_bot import __version__
 
@@ -54,10 +55,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from onboard_bot import log  # noqa: PLC0415 - each verb imports what it needs
-    from onboard_bot.app import UnusableError, run  # noqa: PLC0415 - the same
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop_at_once)  # until `run` has handlers of its own: the imports take a second
+
+    import asyncio  # noqa: PLC0415 - each verb imports what it needs
+
+    from onboard_bot import log  # noqa: PLC0415 - the same
+    from onboard_bot.app import run  # noqa: PLC0415 - the same
     from onboard_bot.config import ConfigError, load_config  # noqa: PLC0415 - the same
-    from onboard_bot.errors import FatalError, OnboardError  # noqa: PLC0415 - the same
+    from onboard_bot.errors import FatalError, OnboardError, UnusableError  # noqa: PLC0415 - the same
     from onboard_bot.homeserver.secret import SecretFile  # noqa: PLC0415 - the same
 
     try:
@@ -79,6 +85,11 @@ def _run(options: argparse.Namespace) -> int:
         print(f"FAIL {error.code}: {error.sentence}", file=sys.stderr)
         return FAILED
     return OK
+
+
+def _stop_at_once(_number: int, _frame: FrameType | None) -> None:
+    """Nothing was begun yet. An exception would not do: what is being imported may catch it, or break of it."""
+    os._exit(OK)
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -34,6 +34,7 @@ class ErrorCode(StrEnum):
     STATE_UNUSABLE = "state_unusable"
     SESSION_REVOKED = "session_revoked"
     DEVICE_NOT_SIGNED = "device_not_signed"
+    NOT_DELIVERED = "not_delivered"
     INTERNAL = "internal"
 
 
@@ -61,6 +62,7 @@ MEANINGS: dict[ErrorCode, str] = {
     ErrorCode.STATE_UNUSABLE: "The state directory is not writable, damaged, or newer than this program.",
     ErrorCode.SESSION_REVOKED: "Somebody signed the bot's session out.",
     ErrorCode.DEVICE_NOT_SIGNED: "The command came from a device that its owner has not verified.",
+    ErrorCode.NOT_DELIVERED: "Credentials could not be brought to the person who asked yet; the bot keeps trying.",
     ErrorCode.INTERNAL: "A fault of the bot; the reference number in the reply finds the trace in the log.",
 }
 
@@ -79,6 +81,20 @@ class OnboardError(Exception):
         self.code = code
         self.sentence = sentence
         self.request_id = request_id
+
+
+class UnusableError(Exception):
+    """Ends `run` with exit status 2: the configuration asks for what the machine or the room does not allow.
+
+    Args:
+        key: `section.key`.
+        sentence: Why not, and the mend.
+    """
+
+    def __init__(self, key: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.key = key
+        self.sentence = sentence
 
 
 class FatalError(OnboardError):

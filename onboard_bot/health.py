@@ -36,7 +36,7 @@ class Health:
             reasons.append(self.waiting_for or "no session with the homeserver yet")
         elif self.last_sync is None:
             reasons.append("no answer to a sync yet")
-        elif now - self.last_sync > FRESH_SYNC:
+        elif not 0 <= now - self.last_sync <= FRESH_SYNC:  # also where the clock was set back since
             reasons.append(f"the last good sync was {now - self.last_sync:.0f} s ago")
         if self.session and self.admin_room is None and not self.waits_for_invitation:
             reasons.append(self.waiting_for or "no admin room yet")

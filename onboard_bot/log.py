@@ -1,4 +1,8 @@
-"""Owns how the log looks: one line per event on standard output, with the trace of the unexpected."""
+"""Owns how the log looks: a line per event on standard output, behind it the trace of what nobody foresaw.
+
+The program and its libraries log through `logging`; structlog only formats here. Much of what is logged was said by
+somebody else, so that nothing of it may begin a line of its own or play with a terminal.
+"""
 
 import logging
 import sys
@@ -15,9 +19,8 @@ _QUIET = {
 
 
 def configure(*, level: int = logging.INFO) -> None:
-    """Sends everything that is logged through structlog to standard output; colours only at a terminal."""
-    shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
+    """Sends everything that is logged to standard output; colours only at a terminal."""
+    about: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso"),
@@ -29,8 +32,8 @@ def configure(*, level: int = logging.INFO) -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            foreign_pre_chain=about,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _on_one_line, renderer],
         )
     )
     root = logging.getLogger()
@@ -38,3 +41,16 @@ def configure(*, level: int = logging.INFO) -> None:
     root.setLevel(level)
     for name, quiet in _QUIET.items():
         logging.getLogger(name).setLevel(quiet)
+
+
+def _on_one_line(
+    _logger: structlog.typing.WrappedLogger, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Shows what is not printable instead of letting it act; a trace is no value here, it is rendered afterwards."""
+    return {key: _visible(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def _visible(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -93,6 +93,10 @@ class StateDir:
         """Replaces a private file in one step; it is on the disk when this returns."""
         self._write(name, json.dumps(values, indent=1).encode())
 
+    def remove(self, name: str) -> None:
+        """The private file is not there any more."""
+        (self.path / name).unlink(missing_ok=True)
+
     def key(self, name: str) -> bytes:
         """A key file's 32 random bytes, made at first use."""
         try:

@@ -9,6 +9,7 @@ from typing import Self
 
 from onboard_bot.chat.grammar import CommandSpec, Option, OptionKind, Param, Parsed, Values
 from onboard_bot.domain.requests import AccountType
+from onboard_bot.domain.roles import Role
 from onboard_bot.errors import ErrorCode, OnboardError
 
 
@@ -74,6 +75,7 @@ COMMANDS: tuple[CommandSpec, ...] = (
     CommandSpec(
         name="register",
         summary="Makes an account.",
+        role=Role.APPROVER,  # until votes let everybody ask
         read=Register.of,
         params=(
             Param("username", "The name to sign in with: the letters a to z, digits and . _ = - / +"),

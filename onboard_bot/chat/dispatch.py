@@ -85,9 +85,13 @@ class Dispatch:
                 await self.run_open()
             except RateLimitedError as error:
                 await self._clock.sleep(error.wait)
-            except UnreachableError as error:
-                await self._clock.sleep(backoff.after_failure())
-                _log.warning("cannot look the sender up (%s)", error)
+            except TokenRejectedError:
+                raise
+            except Exception as error:  # noqa: BLE001 - the event stays in the inbox; the loop outlives what hinders it
+                wait = backoff.after_failure()
+                expected = isinstance(error, UnreachableError | RefusedError)
+                _log.warning("an event has to wait %.1f s (%s)", wait, error, exc_info=not expected)
+                await self._clock.sleep(wait)
             else:
                 backoff.succeeded()
                 await self._store.inbox_filled.wait()
@@ -134,10 +138,10 @@ class Dispatch:
             levels, membership = await asyncio.gather(
                 self._view.power_levels(event.room_id), self._view.membership(event.room_id, event.sender)
             )
-        except TokenRejectedError:  # says nothing about the sender
-            raise
-        except RefusedError:  # we are no longer in the room ourselves
-            return Actor(event.sender, Role.STRANGER)
+        except RefusedError as error:
+            if error.errcode not in ("M_FORBIDDEN", "M_NOT_FOUND"):
+                raise
+            return Actor(event.sender, Role.STRANGER)  # we are no longer in the room ourselves
         role = role_in_room(
             membership=membership,
             level=levels.of(event.sender),
@@ -148,6 +152,12 @@ class Dispatch:
     async def _carry_out(self, tx: Transaction, event: RoomEvent, typed: TypedCommand, actor: Actor) -> Message | None:
         """What is to be answered now; None where the answer follows when the outcome is known."""
         parsed = parse(typed.text, COMMANDS, prefix=self._manners.prefix)
+        if actor.role < parsed.spec.role and not parsed.help:
+            raise OnboardError(
+                ErrorCode.NOT_PERMITTED,
+                f"Only people with power level {self._manners.rules.approver_level} or more in this room can use"
+                f" {self._manners.prefix}{parsed.spec.name}. Please ask one of them.",
+            )
         try:
             command = to_command(parsed)
             return await self._handle(tx, command, event, typed, actor)

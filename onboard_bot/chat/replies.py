@@ -144,22 +144,29 @@ def credentials(user_id: str, password: SecretStr, server_name: str) -> Message:
     return Message(blocks, About(Kind.CREDENTIALS, user_id=user_id))
 
 
-def credentials_refused(request_id: str, user_id: str, requester: str) -> Message:
+def credentials_wait(request_id: str, user_id: str, requester: str, *, unreadable: bool) -> Message:
     """What the room is told, once, when a password cannot be brought to the person who asked.
 
     Args:
         request_id: The request.
         user_id: The new account.
         requester: Who should get the password.
+        unreadable: Whether it is that nobody could read the message; else the homeserver refuses it.
     """
-    words: tuple[Inline, ...] = (
-        "⚠️ I cannot bring the password of ",
-        Strong(user_id),
-        " to ",
-        Pill(requester, requester),
-        ": the homeserver refuses the direct message (they may block invitations). I keep trying for 24 hours.",
+    why = (
+        " has no device that could read it. I send it as soon as there is one."
+        if unreadable
+        else " does not get it: the homeserver refuses the direct message (they may block invitations). I keep trying"
+        " for 24 hours."
     )
-    about = About(Kind.ERROR, id=request_id, state=State.CREATED, user_id=user_id, error=ErrorCode.HOMESERVER_REFUSED)
+    words: tuple[Inline, ...] = (
+        "⚠️ The password of ",
+        Strong(user_id),
+        " waits: ",
+        Pill(requester, requester),
+        why,
+    )
+    about = About(Kind.ERROR, id=request_id, state=State.CREATED, user_id=user_id, error=ErrorCode.NOT_DELIVERED)
     return Message((Paragraph(words),), about, mentions=(requester,))
 
 

@@ -40,7 +40,7 @@ def is_server_name(text: str) -> bool:
 
 def is_user_id(text: str) -> bool:
     """Whether this has the form of a full user id, historical ones included."""
-    if not text.startswith("@") or ":" not in text or len(text.encode()) > MAX_USER_ID_BYTES:
+    if not text.startswith("@") or ":" not in text or len(text.encode(errors="replace")) > MAX_USER_ID_BYTES:
         return False
     localpart, server_name = text[1:].split(":", 1)
     return _ANY_LOCALPART.fullmatch(localpart) is not None and is_server_name(server_name)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from pydantic import SecretStr
 
-from onboard_bot.clock import Clock
 from onboard_bot.domain.identifiers import Username
 from onboard_bot.domain.requests import Request, State
 from onboard_bot.errors import ErrorCode, OnboardError
@@ -21,8 +20,6 @@ from onboard_bot.store.jobs import Job
 from onboard_bot.store.sealing import Sealer
 from onboard_bot.store.transaction import Transaction
 
-# As long as the server may be away before people are told instead of kept waiting.
-GIVE_UP_AFTER = 3600.0
 _FIRST_LOOK_AFTER = 0.2
 
 
@@ -39,14 +36,16 @@ class Attempt:
 
 
 class CreateAccount(Effect[Attempt]):
-    """Calls the backend; two at once, which is what one Synapse gains from (its bcrypt is what costs)."""
+    """Calls the backend; two at once, which is what one Synapse gains from (its bcrypt is what costs).
+
+    A server that is away is waited for as long as it takes: what it does not answer it does not read either.
+    """
 
     at_once = 2
 
-    def __init__(self, backend: AccountBackend, sealer: Sealer, clock: Clock, server_name: str) -> None:
+    def __init__(self, backend: AccountBackend, sealer: Sealer, server_name: str) -> None:
         self._backend = backend
         self._sealer = sealer
-        self._clock = clock
         self._server_name = server_name
 
     async def prepare(self, tx: Transaction, job: Job) -> Attempt | None:
@@ -77,12 +76,11 @@ class CreateAccount(Effect[Attempt]):
         try:
             made = await self._backend.create(account)
         except AnswerLost as error:
-            return self._again(job, prepared, PostponedError(f"answer lost: {error}", wait=_FIRST_LOOK_AFTER))
-        except TryLater as error:
-            return self._again(job, prepared, error)
+            first = job.attempts == 1
+            raise PostponedError(f"answer lost: {error}", wait=_FIRST_LOOK_AFTER if first else None) from error
         except OnboardError as error:
             if prepared.may_exist:  # whatever this try met, an earlier one may have made the account
-                return await self._find_out(job, prepared, error)
+                return await self._find_out(prepared, error)
             return self._failed(prepared, error)
         return lambda tx: outcome.created(tx, prepared.request, made.user_id, found=False)
 
@@ -98,7 +96,7 @@ class CreateAccount(Effect[Attempt]):
     def _failed(attempt: Attempt, error: OnboardError) -> Record:
         return lambda tx: outcome.failed(tx, attempt.request, error)
 
-    async def _find_out(self, job: Job, attempt: Attempt, refusal: OnboardError) -> Record | None:
+    async def _find_out(self, attempt: Attempt, refusal: OnboardError) -> Record | None:
         user_id = Username(attempt.request.wish.username).at(self._server_name)
         try:
             # A device id of our choice: a repeat after a stop leaves no second device behind.
@@ -107,16 +105,8 @@ class CreateAccount(Effect[Attempt]):
             )
         except WrongPassword:
             return self._failed(attempt, refusal)
-        except TryLater as error:
-            return self._again(job, attempt, error)
         except OnboardError:  # nobody may sign in with a password there: it cannot be found out
             return lambda tx: outcome.unknown(tx, attempt.request)
-        with suppress(OnboardError):  # the account counts, not a session left over
+        with suppress(OnboardError, TryLater):  # the account counts, not a session left over
             await self._backend.sign_out(session)
         return lambda tx: outcome.created(tx, attempt.request, user_id, found=True)
-
-    def _again(self, job: Job, attempt: Attempt, error: TryLater | PostponedError) -> Record | None:
-        """Another try; after an hour of them, people are told that we do not know."""
-        if self._clock.now() - (job.first_attempt_at or self._clock.now()) < GIVE_UP_AFTER:
-            raise error
-        return lambda tx: outcome.unknown(tx, attempt.request)

@@ -12,7 +12,7 @@ from onboard_bot.domain.requests import Request
 from onboard_bot.jobs.effect import Effect, PostponedError, Record
 from onboard_bot.jobs.transaction_ids import TransactionIds
 from onboard_bot.onboarding import credentials, effects
-from onboard_bot.onboarding.ports import DirectRooms, RefusedError, Sender, TokenRejectedError
+from onboard_bot.onboarding.ports import DirectRooms, NotReadableError, RefusedError, Sender, TokenRejectedError
 from onboard_bot.onboarding.register import password_label
 from onboard_bot.store.jobs import Job
 from onboard_bot.store.sealing import Sealer
@@ -21,6 +21,7 @@ from onboard_bot.store.transaction import Transaction
 _log = logging.getLogger(__name__)
 
 _AFTER_REFUSAL = 600.0
+_AFTER_NOBODY = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +83,12 @@ class DeliverCredentials(Effect[Delivery]):
             room_id, event_id = await self._send(prepared, self._ids.about(job.key))
         except TokenRejectedError:
             raise
+        except NotReadableError as error:
+            raise PostponedError(str(error), wait=_AFTER_NOBODY, record=self._tell_once(request, error)) from error
         except RefusedError as error:
             if self._clock.now() - job.created_at >= effects.CREDENTIALS_LIVE:
                 raise
-            raise PostponedError(str(error), wait=_AFTER_REFUSAL, record=self._tell_once(request)) from error
+            raise PostponedError(str(error), wait=_AFTER_REFUSAL, record=self._tell_once(request, error)) from error
         return lambda tx: credentials.delivered(tx, request, room_id=room_id, event_id=event_id)
 
     async def give_up(self, tx: Transaction, job: Job, error: str) -> None:  # noqa: ARG002 - the log has it
@@ -103,13 +106,17 @@ class DeliverCredentials(Effect[Delivery]):
         else:
             room_id = await self._direct_rooms.with_person(request.requester)
             content = render(message)
-        return room_id, await self._sender.send(room_id, "m.room.message", content, transaction_id=transaction_id)
+        event_id = await self._sender.send(
+            room_id, "m.room.message", content, transaction_id=transaction_id, only_for=request.requester
+        )
+        return room_id, event_id
 
     def _user_id(self, request: Request) -> str:
         return request.user_id or f"@{request.wish.username}:{self._server_name}"
 
-    def _tell_once(self, request: Request) -> Record:
-        message = replies.credentials_refused(request.id, self._user_id(request), request.requester)
+    def _tell_once(self, request: Request, why: NotReadableError | RefusedError) -> Record:
+        unreadable = isinstance(why, NotReadableError)
+        message = replies.credentials_wait(request.id, self._user_id(request), request.requester, unreadable=unreadable)
         content = render(message, ReplyTo(request.origin_event, request.thread_root))
         told = effects.send(
             about=f"undelivered:{request.id}",

@@ -110,13 +110,16 @@ class InviteAdmin(Effect[WantedAdmin]):
         return WantedAdmin(job.payload["room_id"], job.payload["user_id"])
 
     async def perform(self, job: Job, prepared: WantedAdmin) -> Record | None:  # noqa: ARG002 - the job says no more
-        """Invites, unless they are there."""
+        """Invites, unless they are there, or were banned."""
         room_id, user_id = prepared.room_id, prepared.user_id
+        membership = await self._view.membership(room_id, user_id)
+        if membership == "ban":
+            return None
         levels = await self._view.power_levels(room_id)
         if levels.of(user_id) < ADMIN_LEVEL:
             content = await self._membership.state_event(room_id, "m.room.power_levels") or {}
             content = {**content, "users": {**content.get("users", {}), user_id: ADMIN_LEVEL}}
             await self._membership.set_state(room_id, "m.room.power_levels", content)
-        if await self._view.membership(room_id, user_id) not in ("join", "invite"):
+        if membership not in ("join", "invite"):
             await self._membership.invite(room_id, user_id)
         return None

@@ -18,8 +18,11 @@ from onboard_bot.store.transaction import Store
 _log = logging.getLogger(__name__)
 
 _FAULTS_ALLOWED = 10
-_LONGEST_SLEEP = 60.0
+# What is due goes by the wall clock, which may be set while we sleep: look often enough to act within ten seconds of any
+# moment (design, section 3, `approval.expires_after`).
+_LONGEST_SLEEP = 5.0
 _LAST_MOMENTS = 7.0
+_UNTIL_SIGNED_IN = 5.0
 _AFTER_STORE_FAULT = 1.0
 
 _NOT_NOW = (PostponedError, RateLimitedError, TryLater, UnreachableError, TokenRejectedError)
@@ -47,8 +50,12 @@ class Runner:
         try:
             while True:
                 self._store.jobs_added.clear()
-                await self._start_workable()
-                await self._wait()
+                try:
+                    await self._start_workable()
+                    await self._wait()
+                except Exception:  # noqa: BLE001 - the database, most likely; no job is lost by looking again
+                    _log.exception("could not look for jobs")
+                    await self._clock.sleep(_AFTER_STORE_FAULT)
         finally:
             await self._come_to_an_end()
 
@@ -92,7 +99,7 @@ class Runner:
         async with self._store.reading() as tx:
             firsts = await tx.jobs.first_of_lanes(now=now)
         for job in firsts:
-            if job.lane in busy or job.run_after > now:
+            if job.lane in busy:
                 continue
             if self._kinds[job.kind] >= self._effects[job.kind].at_once:
                 continue
@@ -179,6 +186,6 @@ def _asked_wait(error: Exception) -> float | None:
         case TryLater():
             return error.after
         case TokenRejectedError():
-            return _LONGEST_SLEEP
+            return _UNTIL_SIGNED_IN
         case _:
             return None

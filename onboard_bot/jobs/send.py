@@ -2,7 +2,7 @@
 
 from onboard_bot.jobs.effect import Effect, Record
 from onboard_bot.jobs.transaction_ids import TransactionIds
-from onboard_bot.onboarding.ports import RateLimitedError, Sender
+from onboard_bot.onboarding.ports import RateLimitedError, Sender, UnreachableError
 from onboard_bot.store.jobs import Job
 from onboard_bot.store.transaction import Transaction
 
@@ -21,13 +21,13 @@ class Send(Effect[Job]):
         return job
 
     async def perform(self, job: Job, prepared: Job) -> Record | None:
-        """Sends. What is worth something only at once is dropped when the server limits us."""
+        """Sends. What is worth something only at once is dropped when it cannot go out at once."""
         what = prepared.payload
         try:
             await self._sender.send(
                 what["room_id"], what["type"], what["content"], transaction_id=self._ids.about(job.key)
             )
-        except RateLimitedError:
+        except (RateLimitedError, UnreachableError):
             if not what.get("only_now"):
                 raise
         return None

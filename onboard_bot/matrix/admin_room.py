@@ -13,7 +13,7 @@ from onboard_bot.matrix.rooms import Rooms
 from onboard_bot.onboarding.ports import RefusedError
 from onboard_bot.store.jobs import NewJob
 from onboard_bot.store.rooms import PlannedRoom, Purpose
-from onboard_bot.store.transaction import Store
+from onboard_bot.store.transaction import Store, Transaction
 
 _log = logging.getLogger(__name__)
 
@@ -65,6 +65,8 @@ class AdminRoom:
         self._wish = wish
         self._own_user_id = own_user_id
         self._new_marker = new_marker
+        self._this_start = new_marker()
+        self._admins_are_called = False
 
     async def enter(self) -> str:
         """The room's id, once the bot is in it.
@@ -87,14 +89,7 @@ class AdminRoom:
 
     async def _enter_own(self) -> str:
         async with self._store.transaction() as tx:
-            plan = await tx.rooms.find(Purpose.ADMIN)
-            if plan is not None and not plan.made_by_bot:
-                await tx.rooms.forget(plan.marker)
-                plan = None
-            fresh = plan is None
-            if plan is None:
-                plan = PlannedRoom(self._new_marker(), Purpose.ADMIN, "", None, made_by_bot=True)
-                await tx.rooms.plan(plan)
+            plan, fresh = await self._plan_own(tx)
         if plan.room_id is None:
             room_id = await self._making.make(plan, await self._creation(), may_exist=not fresh)
             async with self._store.transaction() as tx:
@@ -103,9 +98,26 @@ class AdminRoom:
         else:
             room_id = plan.room_id
             await self._join(room_id, f"somebody removed the bot from its admin room {room_id}; invite it again")
-        async with self._store.transaction() as tx:
-            await tx.intend(*(invite_admin(room_id, admin) for admin in self._wish.admins))
+        if not self._admins_are_called:
+            async with self._store.transaction() as tx:
+                await tx.intend(*(invite_admin(room_id, admin, self._this_start) for admin in self._wish.admins))
+            self._admins_are_called = True
         return room_id
+
+    async def _plan_own(self, tx: Transaction) -> tuple[PlannedRoom, bool]:
+        """The plan of the room that the bot makes, and whether it is a new one."""
+        plan = await tx.rooms.find(Purpose.ADMIN)
+        if plan is not None and plan.made_by_bot:
+            return plan, False
+        if plan is not None:  # one that the operator named, and names no more
+            await tx.rooms.forget(plan.marker)
+        plan = await tx.rooms.find(Purpose.RESTING_ADMIN)
+        if plan is not None:
+            await tx.rooms.give_purpose(plan.marker, Purpose.ADMIN)
+            return plan, False
+        plan = PlannedRoom(self._new_marker(), Purpose.ADMIN, "", None, made_by_bot=True)
+        await tx.rooms.plan(plan)
+        return plan, True
 
     async def _creation(self) -> dict[str, Any]:
         version = await self._api.default_room_version()
@@ -132,7 +144,9 @@ class AdminRoom:
         async with self._store.transaction() as tx:
             plan = await tx.rooms.find(Purpose.ADMIN)
             if plan is None or plan.room_id != room_id:
-                if plan is not None:
+                if plan is not None and plan.made_by_bot:
+                    await tx.rooms.give_purpose(plan.marker, Purpose.RESTING_ADMIN)
+                elif plan is not None:
                     await tx.rooms.forget(plan.marker)
                 await tx.rooms.plan(PlannedRoom(self._new_marker(), Purpose.ADMIN, "", room_id, made_by_bot=False))
                 await tx.record(Entry(Verb.ADMIN_ROOM_SET, personal={"room_id": room_id, "made_by_bot": False}))
@@ -152,11 +166,11 @@ class AdminRoom:
         return room_id in await self._api.joined_rooms()
 
 
-def invite_admin(room_id: str, user_id: str) -> NewJob:
-    """The intent to have one of the configured admins in the room that the bot made."""
+def invite_admin(room_id: str, user_id: str, start: str) -> NewJob:
+    """The intent to have one of the configured admins in the room that the bot made, once in each start of the bot."""
     return NewJob(
         kind="invite_admin",
-        key=f"invite_admin:{room_id}:{user_id}",
+        key=f"invite_admin:{room_id}:{user_id}:{start}",
         lane=f"invite_admin:{room_id}",
         payload={"room_id": room_id, "user_id": user_id},
     )

@@ -7,10 +7,9 @@ from typing import Any
 from pydantic import SecretStr
 
 from onboard_bot.matrix.transport import Json, Transport
-from onboard_bot.onboarding.ports import RefusedError
+from onboard_bot.onboarding.ports import RefusedError, UnreachableError
 
 _SYNC_SLACK = 30.0
-_NOT_FOUND = 404
 
 
 class ClientApi:
@@ -19,10 +18,6 @@ class ClientApi:
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
         self._call = transport.call
-
-    async def versions(self) -> Json:
-        """`GET /versions`: whether a Matrix homeserver answers at all."""
-        return await self._call("GET", "versions", prefix="/_matrix/client", wait=10)
 
     async def default_room_version(self) -> str:
         """The version that the server gives to a new room."""
@@ -47,10 +42,6 @@ class ClientApi:
         """`GET /account/whoami`."""
         return await self._call("GET", "account", "whoami")
 
-    async def set_display_name(self, user_id: str, display_name: str) -> None:
-        """`PUT /profile/{userId}/displayname`."""
-        await self._call("PUT", "profile", user_id, "displayname", body={"displayname": display_name})
-
     async def delete_own_session(self) -> None:
         """`POST /logout`: the session that the transport carries ends."""
         await self._call("POST", "logout", body={})
@@ -69,25 +60,25 @@ class ClientApi:
 
     async def joined_rooms(self) -> list[str]:
         """The rooms that we are in."""
-        return list((await self._call("GET", "joined_rooms")).get("joined_rooms", []))
+        return [str(room) for room in _list(await self._call("GET", "joined_rooms"), "joined_rooms")]
 
     async def resolve_alias(self, alias: str) -> str | None:
         """The room that an alias points to; None where there is no such alias."""
         try:
-            return str((await self._call("GET", "directory", "room", alias))["room_id"])
+            return _text(await self._call("GET", "directory", "room", alias), "room_id")
         except RefusedError as error:
-            if error.status == _NOT_FOUND:
+            if error.errcode == "M_NOT_FOUND":
                 return None
             raise
 
     async def create_room(self, body: Mapping[str, Any]) -> str:
         """`POST /createRoom`; the new room's id."""
-        return str((await self._call("POST", "createRoom", body=body))["room_id"])
+        return _text(await self._call("POST", "createRoom", body=body), "room_id")
 
     async def join(self, room: str, *, via: Sequence[str] = ()) -> str:
         """Joins by id or alias; the room's id."""
         query = {"via": via[0], "server_name": via[0]} if via else None  # the second for servers before version 1.12
-        return str((await self._call("POST", "join", room, body={}, query=query))["room_id"])
+        return _text(await self._call("POST", "join", room, body={}, query=query), "room_id")
 
     async def leave(self, room_id: str) -> None:
         """Leaves, or declines an invitation."""
@@ -103,13 +94,19 @@ class ClientApi:
         try:
             return await self._call("GET", *segments)
         except RefusedError as error:
-            if error.status == _NOT_FOUND:
+            if error.errcode == "M_NOT_FOUND":
                 return None
             raise
 
     async def state(self, room_id: str) -> list[Json]:
         """All state events, whole."""
-        events = json.loads(await self.transport.call_raw("GET", "rooms", room_id, "state"))
+        text = await self.transport.call_raw("GET", "rooms", room_id, "state")
+        try:
+            events = json.loads(text)
+        except (ValueError, RecursionError):
+            events = None
+        if not isinstance(events, list):
+            raise UnreachableError("GET rooms/…/state: an answer that is no list")
         return [event for event in events if isinstance(event, dict)]
 
     async def set_state(self, room_id: str, event_type: str, content: Mapping[str, Any], state_key: str = "") -> None:
@@ -123,19 +120,19 @@ class ClientApi:
         answer = await self._call("GET", "rooms", room_id, "members", query={"not_membership": "leave"})
         return {
             str(event["state_key"]): str(event.get("content", {}).get("membership"))
-            for event in answer.get("chunk", [])
+            for event in _list(answer, "chunk")
             if isinstance(event, dict) and "state_key" in event
         }
 
     async def send(self, room_id: str, event_type: str, content: Mapping[str, Any], *, transaction_id: str) -> str:
         """Sends as it is; the event's id. The same transaction id makes the same event."""
         answer = await self._call("PUT", "rooms", room_id, "send", event_type, transaction_id, body=content)
-        return str(answer["event_id"])
+        return _text(answer, "event_id")
 
     async def redact(self, room_id: str, event_id: str, *, reason: str, transaction_id: str) -> str:
         """Takes an event's content away."""
         answer = await self._call("PUT", "rooms", room_id, "redact", event_id, transaction_id, body={"reason": reason})
-        return str(answer["event_id"])
+        return _text(answer, "event_id")
 
     async def keys_upload(self, body: Mapping[str, Any]) -> Json:
         """`POST /keys/upload`."""
@@ -163,3 +160,17 @@ class ClientApi:
     async def signatures_upload(self, body: Mapping[str, Any]) -> Json:
         """`POST /keys/signatures/upload`."""
         return await self._call("POST", "keys", "signatures", "upload", body=body)
+
+
+def _text(answer: Json, key: str) -> str:
+    value = answer.get(key)
+    if not isinstance(value, str):
+        raise UnreachableError(f"an answer without {key}")
+    return value
+
+
+def _list(answer: Json, key: str) -> list[Any]:
+    value = answer.get(key)
+    if not isinstance(value, list):
+        raise UnreachableError(f"an answer without {key}")
+    return value

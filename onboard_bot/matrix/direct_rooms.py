@@ -1,12 +1,16 @@
 """Owns the encrypted room between the bot and one person."""
 
+import logging
 from collections.abc import Callable
 
 from onboard_bot.matrix.client_api import ClientApi
 from onboard_bot.matrix.room_making import ENCRYPTION, NO_GUESTS, RoomMaking
 from onboard_bot.matrix.rooms import Rooms
+from onboard_bot.onboarding.ports import RefusedError, TokenRejectedError
 from onboard_bot.store.rooms import PlannedRoom, Purpose
 from onboard_bot.store.transaction import Store
+
+_log = logging.getLogger(__name__)
 
 
 class DirectRooms:
@@ -26,6 +30,7 @@ class DirectRooms:
         async with self._store.reading() as tx:
             plan = await tx.rooms.find(Purpose.DIRECT, user_id)
         if plan is not None and plan.room_id is not None and not await self._still_good(plan.room_id, user_id):
+            await self._leave(plan.room_id)
             async with self._store.transaction() as tx:
                 await tx.rooms.forget(plan.marker)
             plan = None
@@ -49,6 +54,15 @@ class DirectRooms:
         if not fresh and await self._rooms.membership(room_id, user_id) == "leave":
             await self._api.invite(room_id, user_id)
         return room_id
+
+    async def _leave(self, room_id: str) -> None:
+        """Nobody is there any more."""
+        try:
+            await self._api.leave(room_id)
+        except TokenRejectedError:
+            raise
+        except RefusedError as error:
+            _log.info("could not leave %s: %s", room_id, error)
 
     async def _still_good(self, room_id: str, user_id: str) -> bool:
         if room_id not in await self._api.joined_rooms():

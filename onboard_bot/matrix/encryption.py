@@ -1,13 +1,18 @@
 """Owns that everybody who should can read what we send: device lists, one-time keys, room keys, in this order."""
 
+import asyncio
 import hashlib
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from onboard_bot.matrix.client_api import ClientApi
 from onboard_bot.matrix.machine import Device, Json, Machine
+from onboard_bot.onboarding.ports import NotReadableError
 
 _USERS_PER_QUERY = 200
+# A server that does not answer for its people costs seconds of waiting; not at every message.
+_ASK_AGAIN_AFTER = 300.0
 _DEVICES_PER_CLAIM = 100
 
 
@@ -17,6 +22,7 @@ class Encryption:
     def __init__(self, api: ClientApi, machine: Machine) -> None:
         self._api = api
         self._machine = machine
+        self._asked_in_vain: dict[str, float] = {}
 
     async def keep_keys_stocked(self) -> None:
         """Uploads what the server should have of our keys."""
@@ -24,9 +30,23 @@ class Encryption:
         if body is not None:
             self._machine.keys_uploaded(await self._api.keys_upload(body))
 
-    async def encrypt(self, room_id: str, readers: Iterable[str], event_type: str, content: Mapping[str, Any]) -> Json:
-        """The encrypted form of an event that all devices of the readers can open."""
+    async def encrypt(
+        self,
+        room_id: str,
+        readers: Iterable[str],
+        event_type: str,
+        content: Mapping[str, Any],
+        *,
+        only_for: str | None = None,
+    ) -> Json:
+        """The encrypted form of an event that all devices of the readers can open.
+
+        Raises:
+            NotReadableError: None of `only_for`'s devices got the key.
+        """
         await self._share_room_key(room_id, sorted(readers))
+        if only_for is not None and only_for not in {user for user, _ in self._machine.holders(room_id)}:
+            raise NotReadableError(f"{only_for} has no device that could read it")
         return self._machine.encrypt(room_id, event_type, content)
 
     async def _share_room_key(self, room_id: str, readers: list[str]) -> None:
@@ -44,10 +64,16 @@ class Encryption:
             self._machine.room_key_shared(room_id, portion)
 
     async def _know_devices(self, users: list[str]) -> None:
-        unknown = sorted(self._machine.unknown(users))
+        now = asyncio.get_running_loop().time()
+        unknown = sorted(
+            user
+            for user in self._machine.unknown(users)
+            if now - self._asked_in_vain.get(user, -math.inf) >= _ASK_AGAIN_AFTER
+        )
         for start in range(0, len(unknown), _USERS_PER_QUERY):
             asked = unknown[start : start + _USERS_PER_QUERY]
             self._machine.learn_devices(await self._api.keys_query(asked), asked)
+            self._asked_in_vain |= dict.fromkeys(self._machine.unknown(asked), now)
 
     async def _start_sessions(self, devices: list[Device]) -> None:
         without = self._machine.without_session(devices)

@@ -8,7 +8,8 @@ from onboard_bot.matrix.client_api import ClientApi
 from onboard_bot.matrix.machine import Machine
 from onboard_bot.matrix.payload import UndecryptableError
 from onboard_bot.matrix.rooms import Rooms
-from onboard_bot.matrix.sync_body import Invitation, SyncBody, Timeline
+from onboard_bot.matrix.sync_body import Invitation, SyncBody, Timeline, earlier_events
+from onboard_bot.onboarding.ports import RefusedError, TokenRejectedError
 from onboard_bot.store.inbox import RoomEvent
 from onboard_bot.store.jobs import NewJob
 from onboard_bot.store.journal import JournalledSync
@@ -18,6 +19,8 @@ from onboard_bot.store.undecrypted import KeptEvent
 _log = logging.getLogger(__name__)
 
 ENCRYPTED = "m.room.encrypted"
+# An event whose key did not come within a week is not waited for any longer.
+_KEPT_FOR = 7 * 24 * 3600.0
 WANTED = frozenset({"m.room.message", "m.reaction", "m.room.redaction"})
 
 Json = dict[str, Any]
@@ -43,7 +46,12 @@ class Intake:
         """Gives everything in the body its place and drops it; repeatable at any point before that."""
         body = SyncBody(journalled.body)
         keys_arrived = self._machine.receive(body.raw)
-        timelines = [await self._whole(timeline, journalled.since) for timeline in body.timelines()]
+        async with self._store.reading() as tx:
+            wanted = {t.room_id for t in body.timelines() if await tx.rooms.of_room(t.room_id) is not None}
+        timelines = [
+            await self._whole(timeline, journalled.since) if timeline.room_id in wanted else timeline
+            for timeline in body.timelines()
+        ]
         for room_id in body.left():
             self._rooms.forget(room_id)
         async with self._store.transaction() as tx:
@@ -68,10 +76,16 @@ class Intake:
         events = list(timeline.events)
         start: str | None = timeline.prev_batch
         while start is not None and self._own_join(events) is None:
-            page = await self._api.messages_before(timeline.room_id, start=start, end=since)
-            chunk = [event for event in page.get("chunk", []) if isinstance(event, dict) and "event_id" in event]
-            events = [*reversed(chunk), *events]
-            start = page.get("end") if chunk else None
+            try:
+                page = await self._api.messages_before(timeline.room_id, start=start, end=since)
+            except TokenRejectedError:
+                raise
+            except RefusedError as error:  # it will not be different next time, and the rest must not wait for it
+                _log.error("events of %s are missing: %s", timeline.room_id, error)
+                break
+            older, following = earlier_events(page)
+            events = [*older, *events]
+            start = following if older and following != start else None
         return Timeline(timeline.room_id, tuple(events), limited=False, prev_batch=None, state_changed=False)
 
     async def _take(self, tx: Transaction, timeline: Timeline, *, first_sync: bool) -> None:
@@ -84,7 +98,8 @@ class Intake:
         if planned is None:
             return
         for event in events:
-            await self._take_event(tx, timeline.room_id, event)
+            if not await self._take_event(tx, timeline.room_id, event):
+                await tx.undecrypted.keep(KeptEvent(timeline.room_id, event), now=tx.now)
 
     async def _since_first_join(self, tx: Transaction, timeline: Timeline, *, first_sync: bool) -> Sequence[Json]:
         """What came after we did; of a room that we were in before we knew anything, nothing."""
@@ -109,7 +124,8 @@ class Intake:
                 return index
         return None
 
-    async def _take_event(self, tx: Transaction, room_id: str, event: Json) -> None:
+    async def _take_event(self, tx: Transaction, room_id: str, event: Json) -> bool:
+        """Puts a wanted event into the inbox; False where its key has not arrived."""
         sender, event_type, content = event.get("sender"), event.get("type"), event.get("content")
         if (
             not isinstance(sender, str)
@@ -117,16 +133,14 @@ class Intake:
             or "state_key" in event
             or sender == self._machine.user_id
         ):
-            return
+            return True
         encrypted = event_type == ENCRYPTED
         if encrypted:
             try:
                 opened = self._machine.decrypt(room_id, event)
             except UndecryptableError as error:
                 _log.warning("event %s of %s cannot be read: %s", event["event_id"], sender, error)
-                if error.missing_key:
-                    await tx.undecrypted.keep(KeptEvent(room_id, event), now=tx.now)
-                return
+                return not error.missing_key
             event_type, content = opened.type, opened.content
         if event_type in WANTED:
             redacts = event.get("redacts")
@@ -134,16 +148,13 @@ class Intake:
                 content = {"redacts": redacts, **content}  # outside the content before room version 11
             wanted = RoomEvent(event["event_id"], room_id, sender, event_type, content, encrypted)
             await tx.inbox.accept(wanted, now=tx.now)
+        return True
 
     async def _open_kept(self, tx: Transaction) -> None:
+        await tx.undecrypted.forget_before(tx.now - _KEPT_FOR)
         for kept in await tx.undecrypted.all():
-            try:
-                self._machine.decrypt(kept.room_id, kept.event)
-            except UndecryptableError as error:
-                if error.missing_key:
-                    continue
-            await self._take_event(tx, kept.room_id, kept.event)
-            await tx.undecrypted.drop(kept.event["event_id"])
+            if await self._take_event(tx, kept.room_id, kept.event):
+                await tx.undecrypted.drop(kept.event["event_id"])
 
 
 def answer_invitation(invitation: Invitation, *, seen_in: str) -> NewJob:

@@ -80,8 +80,7 @@ class LimitsMet:
     async def _count(self, batch: Mapping[str, _Met]) -> None:
         async with self._store.transaction() as tx:
             for route, met in batch.items():
-                for _ in range(met.times):
-                    await tx.rate_limits.met(route, met.longest_wait, now=tx.now)
+                await tx.rate_limits.met(route, met.longest_wait, now=tx.now, times=met.times)
 
     def _put_back(self, batch: Mapping[str, _Met]) -> None:
         for route, met in batch.items():

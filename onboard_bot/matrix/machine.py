@@ -61,11 +61,6 @@ class Machine:
         """Closes the store."""
         self._store.database.close()
 
-    @property
-    def fingerprint(self) -> str:
-        """Our device's public Ed25519 key."""
-        return str(self._olm.account.identity_keys["ed25519"])
-
     def sign(self, text: str) -> str:
         """Our device's signature, unpadded base64."""
         return str(self._olm.account.sign(text))
@@ -207,10 +202,10 @@ class Machine:
         """Takes the answer of a `keys/query`; malformed device keys are left out one by one."""
         with self._stored():
             for user in asked:
-                self._known.add(user)
                 devices = answer.get("device_keys", {}).get(user)
                 if not isinstance(devices, Mapping):
-                    continue  # their server did not answer; what we knew stays
+                    continue  # their server did not answer; what we knew stays, and they stay unknown
+                self._known.add(user)
                 good = {id_: keys for id_, keys in devices.items() if _well_formed(user, id_, keys)}
                 for device in self._olm.device_store[user].values():
                     device.deleted = device.deleted and device.id not in good

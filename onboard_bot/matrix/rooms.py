@@ -11,6 +11,7 @@ from typing import Any
 from onboard_bot.domain.roles import PowerLevels, read_power_levels
 from onboard_bot.matrix.client_api import ClientApi
 from onboard_bot.matrix.transport import Json
+from onboard_bot.onboarding.ports import UnreachableError
 
 _READERS = frozenset({"join", "invite"})
 
@@ -23,14 +24,16 @@ class Rooms:
         self._creates: dict[str, Json] = {}
         self._readers: dict[str, frozenset[str]] = {}
         self._encrypted: dict[str, bool] = {}
+        self._changes = 0
 
     async def create_event(self, room_id: str) -> Json:
         """The whole `m.room.create` event."""
         if room_id not in self._creates:
-            for event in await self._api.state(room_id):
-                if event.get("type") == "m.room.create" and event.get("state_key") == "":
-                    self._creates[room_id] = event
-        return self._creates.get(room_id, {})
+            found = [event for event in await self._api.state(room_id) if event.get("type") == "m.room.create"]
+            if not found:
+                raise UnreachableError("a room's state without its creation")
+            self._creates[room_id] = found[0]
+        return self._creates[room_id]
 
     async def power_levels(self, room_id: str) -> PowerLevels:
         """The levels now."""
@@ -40,20 +43,29 @@ class Rooms:
     async def membership(self, room_id: str, user_id: str) -> str:
         """`join`, `invite`, `leave`, `ban` or `knock`; `leave` for somebody who never was there."""
         content = await self._api.state_event(room_id, "m.room.member", user_id)
-        return str((content or {}).get("membership", "leave"))
+        membership = "leave" if content is None else content.get("membership")
+        if not isinstance(membership, str):
+            raise UnreachableError("a member without a membership")
+        return membership
 
     async def readers(self, room_id: str) -> frozenset[str]:
         """Who gets the keys of what we send: joined and invited people (they may read it once they join)."""
-        if room_id not in self._readers:
-            members = await self._api.members(room_id)
-            self._readers[room_id] = frozenset(user for user, state in members.items() if state in _READERS)
-        return self._readers[room_id]
+        if room_id in self._readers:
+            return self._readers[room_id]
+        changes = self._changes
+        members = await self._api.members(room_id)
+        readers = frozenset(user for user, state in members.items() if state in _READERS)
+        if changes == self._changes:  # else somebody came or went while the answer was on its way
+            self._readers[room_id] = readers
+        return readers
 
     async def is_encrypted(self, room_id: str) -> bool:
         """Whether the room is encrypted; once it is, it stays so."""
         if not self._encrypted.get(room_id):
             content = await self._api.state_event(room_id, "m.room.encryption")
-            self._encrypted[room_id] = content is not None and bool(content.get("algorithm"))
+            if content is not None and not isinstance(content.get("algorithm"), str):
+                raise UnreachableError("a room's encryption without an algorithm")
+            self._encrypted[room_id] = content is not None
         return self._encrypted[room_id]
 
     async def encryption_known(self, room_id: str) -> bool:
@@ -64,12 +76,16 @@ class Rooms:
     def note(self, room_id: str, event: Mapping[str, Any]) -> None:
         """An event passed by in the room's timeline: what it may have changed is fetched anew."""
         if event.get("type") == "m.room.member":
-            self._readers.pop(room_id, None)
+            self._forget_readers(room_id)
         elif event.get("type") == "m.room.encryption" and not self._encrypted.get(room_id):
             self._encrypted.pop(room_id, None)
 
     def forget(self, room_id: str) -> None:
         """Events were missed: everything that can change is fetched anew."""
-        self._readers.pop(room_id, None)
+        self._forget_readers(room_id)
         if not self._encrypted.get(room_id):
             self._encrypted.pop(room_id, None)
+
+    def _forget_readers(self, room_id: str) -> None:
+        self._changes += 1
+        self._readers.pop(room_id, None)

@@ -5,6 +5,7 @@ stop at any moment leaves something to go on from, and a repeated login makes no
 """
 
 import logging
+import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from pydantic import SecretStr
 
 from onboard_bot.domain.passwords import Choose, generate_password
 from onboard_bot.domain.requests import AccountType
-from onboard_bot.errors import ErrorCode, FatalError, OnboardError
+from onboard_bot.errors import ErrorCode, FatalError, OnboardError, UnusableError
 from onboard_bot.homeserver.port import AccountBackend, AnswerLost, NewAccount
 from onboard_bot.matrix.client_api import ClientApi
 from onboard_bot.onboarding.ports import RefusedError, TokenRejectedError, UnreachableError
@@ -72,6 +73,7 @@ class OwnAccount:
 
         Raises:
             FatalError: `state_lost`, `secret_rejected`, `session_revoked`: no later try can succeed.
+            UnusableError: The configured password file.
             OnboardError: The endpoint is not usable now.
             TryLater, UnreachableError, RateLimitedError: The server is not usable now; call again later.
         """
@@ -108,7 +110,7 @@ class OwnAccount:
         with suppress(RefusedError):
             await self._api.delete_own_session()
         self._api.transport.token = None
-        self._state.write_json(SESSION_FILE, {})
+        self._state.remove(SESSION_FILE)
 
     async def _restore(self, session: dict[str, Any]) -> Session:
         self._api.transport.token = SecretStr(session["access_token"])
@@ -158,7 +160,7 @@ class OwnAccount:
             if error.code is ErrorCode.USERNAME_TAKEN and seen_before:
                 return  # by us, perhaps: the sign-in will tell
             if error.code is ErrorCode.USERNAME_TAKEN:
-                self._state.write_json(_ACCOUNT, {"username": "", "registered": False})
+                self._state.remove(_ACCOUNT)
                 raise self._lost() from error
             if error.code in (ErrorCode.SECRET_REJECTED, ErrorCode.USERNAME_INVALID, ErrorCode.USERNAME_RESERVED):
                 raise FatalError(error.code, error.sentence) from error
@@ -213,9 +215,14 @@ class OwnAccount:
 
 def _read_password(path: Path) -> str:
     try:
-        password = path.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise FatalError(ErrorCode.SECRET_UNREADABLE, f"bot.password_file {path} cannot be read: {error}.") from error
+        password = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise UnusableError("bot.password_file", f"{path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError:
+        # Without the cause: it carries the file's content.
+        raise UnusableError("bot.password_file", f"{path} is not UTF-8 text.") from None
     if not password:
-        raise FatalError(ErrorCode.SECRET_UNREADABLE, f"bot.password_file {path} is empty.")
+        raise UnusableError("bot.password_file", f"{path} is empty; put the account's password there.")
+    if path.stat().st_mode & stat.S_IROTH:
+        _log.warning("%s can be read by everybody on this machine: chmod o-r it", path)
     return password

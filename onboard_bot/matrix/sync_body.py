@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from onboard_bot.domain.identifiers import is_user_id
+
 Json = dict[str, Any]
 
 
@@ -68,15 +70,17 @@ class SyncBody:
     def invitations(self, own_user_id: str) -> Iterator[Invitation]:
         """The rooms that we are invited to."""
         for room_id, room in self._rooms("invite"):
-            for event in _events(room.get("invite_state")):
-                content = _mapping(event.get("content"))
-                if (
-                    event.get("type") == "m.room.member"
-                    and event.get("state_key") == own_user_id
-                    and content.get("membership") == "invite"
-                    and isinstance(event.get("sender"), str)
-                ):
-                    yield Invitation(room_id, event["sender"], content.get("is_direct") is True)
+            ours = [
+                event
+                for event in _events(room.get("invite_state"))
+                if event.get("type") == "m.room.member" and event.get("state_key") == own_user_id
+            ]
+            # The rest of the list is what the inviting server says of the room; our server puts the invitation itself,
+            # whose sender it has checked, at the end.
+            invite = ours[-1] if ours else {}
+            content, inviter = _mapping(invite.get("content")), invite.get("sender")
+            if content.get("membership") == "invite" and isinstance(inviter, str) and is_user_id(inviter):
+                yield Invitation(room_id, inviter, content.get("is_direct") is True)
 
     def left(self) -> Iterator[str]:
         """The rooms that we are no longer in."""
@@ -85,6 +89,15 @@ class SyncBody:
     def _rooms(self, section: str) -> Iterator[tuple[str, Json]]:
         for room_id, room in _mapping(_mapping(self.raw.get("rooms")).get(section)).items():
             yield room_id, _mapping(room)
+
+
+def earlier_events(page: Json) -> tuple[list[Json], str | None]:
+    """The events of a `/messages` page read backwards, oldest first, and where the page before it begins."""
+    chunk = page.get("chunk")
+    events = chunk if isinstance(chunk, list) else []
+    following = page.get("end")
+    good = [event for event in reversed(events) if isinstance(event, dict) and isinstance(event.get("event_id"), str)]
+    return good, following if isinstance(following, str) else None
 
 
 def _mapping(value: object) -> Json:

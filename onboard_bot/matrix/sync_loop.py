@@ -60,6 +60,7 @@ class SyncLoop:
         self._store = store
         self._clock = clock
         self._on_synced = on_synced
+        self._pause = 0.0
 
     async def run(self) -> None:
         """Goes on for ever.
@@ -72,6 +73,7 @@ class SyncLoop:
             try:
                 await self.once(timeout_ms=_LONG_POLL_MS)
                 backoff.succeeded()
+                await self._clock.sleep(self._pause)
             except TokenRejectedError:
                 raise
             except RateLimitedError as error:
@@ -93,8 +95,11 @@ class SyncLoop:
             pending = await tx.journal.pending()
         for journalled in pending:
             await self._intake.apply(journalled)
+        asked_at = self._clock.now()
         text = await self._api.sync(since=since, filter_json=_FILTER, timeout_ms=timeout_ms)
         body = SyncBody(text)
+        # A server (or a cache before it) that says “nothing” without waiting for news must not make us ask in a circle.
+        self._pause = 0.0 if body.holds_anything or self._clock.now() - asked_at > 1.0 else 1.0
         if body.holds_anything:
             async with self._store.transaction() as tx:
                 seq = await tx.journal.add(since=since, body=text, next_batch=body.next_batch)

@@ -54,11 +54,34 @@ class TokenRejectedError(RefusedError):
         return bool(self.body.get("soft_logout"))
 
 
+class NotReadableError(Exception):
+    """What is for one person only cannot go out: the room is not encrypted, or none of their devices got the key."""
+
+
 class Sender(Protocol):
     """Says things."""
 
-    async def send(self, room_id: str, event_type: str, content: Mapping[str, Any], *, transaction_id: str) -> str:
-        """The event's id; the same transaction id makes the same event."""
+    async def send(
+        self,
+        room_id: str,
+        event_type: str,
+        content: Mapping[str, Any],
+        *,
+        transaction_id: str,
+        only_for: str | None = None,
+    ) -> str:
+        """The event's id; the same transaction id makes the same event.
+
+        Args:
+            room_id: Where.
+            event_type: Of the event.
+            content: Of the event.
+            transaction_id: See above.
+            only_for: A person who must be able to read it, and nobody without the room's keys may.
+
+        Raises:
+            NotReadableError: It did not go out, see there.
+        """
         ...
 
     async def redact(self, room_id: str, event_id: str, *, reason: str, transaction_id: str) -> str:

@@ -21,6 +21,7 @@ _PRAGMAS = (
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
     "PRAGMA busy_timeout=10000",
+    "PRAGMA secure_delete=ON",
 )
 
 
@@ -36,7 +37,7 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        self._engine: AsyncEngine = create_async_engine(url, pool_size=3, max_overflow=2)
+        self._engine: AsyncEngine = create_async_engine(url, pool_size=3, max_overflow=2, hide_parameters=True)
         self._writing = asyncio.Lock()
         apply_recipe(self._engine.sync_engine)
 

@@ -74,13 +74,14 @@ class Jobs:
         self.added = True
 
     async def first_of_lanes(self, *, now: Timestamp) -> list[Job]:
-        """The next job of each lane, oldest first.
+        """The next job of each lane where it is due, oldest first.
 
-        A job that waits for another try is still the next of its lane; one that was never tried and is not due is not.
+        A job that waits for another try holds its lane; one that was never tried and is not due does not.
         """
         workable = (jobs.c.state == "open") & ((jobs.c.run_after <= now) | (jobs.c.attempts > 0))
         firsts = select(func.min(jobs.c.id)).where(workable).group_by(jobs.c.lane)
-        query = select(jobs).where(jobs.c.id.in_(firsts)).order_by(jobs.c.id).limit(_AT_A_LOOK)
+        due = jobs.c.id.in_(firsts) & (jobs.c.run_after <= now)
+        query = select(jobs).where(due).order_by(jobs.c.id).limit(_AT_A_LOOK)
         return [_job(row) for row in await self._connection.execute(query)]
 
     async def next_due(self, *, now: Timestamp) -> Timestamp | None:

@@ -31,14 +31,14 @@ class RateLimits:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def met(self, route: str, wait: float, *, now: Timestamp) -> None:
-        """Counts one more time; what is older than a day is forgotten."""
-        row = insert(rate_limits).values(route=route, hour=int(now // _HOUR), times=1, longest_wait=wait)
+    async def met(self, route: str, wait: float, *, now: Timestamp, times: int = 1) -> None:
+        """Counts so many more times, the longest of which asked for this wait; older than a day is forgotten."""
+        row = insert(rate_limits).values(route=route, hour=int(now // _HOUR), times=times, longest_wait=wait)
         await self._connection.execute(
             row.on_conflict_do_update(
                 index_elements=["route", "hour"],
                 set_={
-                    "times": rate_limits.c.times + 1,
+                    "times": rate_limits.c.times + times,
                     "longest_wait": func.max(rate_limits.c.longest_wait, wait),
                 },
             )

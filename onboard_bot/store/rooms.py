@@ -14,6 +14,8 @@ class Purpose(StrEnum):
     """Why the bot has this room."""
 
     ADMIN = "admin"
+    RESTING_ADMIN = "resting_admin"
+    """The admin room that the bot made, while the operator names another one."""
     DIRECT = "direct"
 
 
@@ -64,6 +66,10 @@ class Rooms:
     async def settle(self, marker: str, room_id: str) -> None:
         """The planned room is this one."""
         await self._connection.execute(update(rooms).where(rooms.c.marker == marker).values(room_id=room_id))
+
+    async def give_purpose(self, marker: str, purpose: Purpose) -> None:
+        """The room serves something else from now on."""
+        await self._connection.execute(update(rooms).where(rooms.c.marker == marker).values(purpose=purpose))
 
     async def forget(self, marker: str) -> None:
         """The room is of no use any more."""

@@ -94,7 +94,6 @@ requests = Table(
     Column("origin_event", Text, nullable=False, unique=True),
     Column("thread_root", Text),
     Column("created_at", Float, nullable=False),
-    Column("decided_at", Float),
     Column("finished_at", Float),
     Column("user_id", Text),
     Column("error", Text),

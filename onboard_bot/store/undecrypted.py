@@ -41,6 +41,10 @@ class Undecrypted:
         rows = await self._connection.execute(select(undecrypted).order_by(undecrypted.c.received_at))
         return [KeptEvent(row.room_id, row.event) for row in rows]
 
+    async def forget_before(self, moment: Timestamp) -> None:
+        """Gives up on what has waited for too long."""
+        await self._connection.execute(delete(undecrypted).where(undecrypted.c.received_at < moment))
+
     async def drop(self, event_id: str) -> None:
         """The event could be read after all."""
         await self._connection.execute(delete(undecrypted).where(undecrypted.c.event_id == event_id))

@@ -369,7 +369,7 @@ class Room:
         effects: dict[str, Effect[Any]] = {
             JobKind.SEND: Send(chat, ids),
             JobKind.ANSWER: Answer(chat, ids, server_name=SERVER, credentials_in_room=in_room),
-            JobKind.CREATE_ACCOUNT: CreateAccount(backend, sealer, self.clock, SERVER),
+            JobKind.CREATE_ACCOUNT: CreateAccount(backend, sealer, SERVER),
             JobKind.DELIVER_CREDENTIALS: DeliverCredentials(
                 chat, chat, ids, sealer, self.clock, server_name=SERVER, in_room=in_room
             ),

@@ -12,15 +12,17 @@ from onboard_bot.errors import ErrorCode, OnboardError
 SPECS = (*COMMANDS, CommandSpec("approve", "Says yes.", read=dict, params=(Param("id", "Which."),), role=Role.APPROVER))
 
 
-def body(command: str | None = None, role: Role = Role.REQUESTER, prefix: str = "!") -> str:
+def body(command: str | None = None, role: Role = Role.APPROVER, prefix: str = "!") -> str:
     return str(render(help_message(SPECS, role, command, prefix=prefix))["body"])
 
 
 def test_the_list_holds_what_this_person_may_do() -> None:
-    assert "!approve <id>" not in body()
-    assert "!approve <id>" in body(role=Role.APPROVER)
-    for spec in COMMANDS:
-        assert f"• `{spec.usage('!')}`: {spec.summary}" in body()
+    for role in (Role.REQUESTER, Role.APPROVER):
+        for spec in SPECS:
+            listed = f"• `{spec.usage('!')}`: {spec.summary}" in body(role=role)
+            assert listed == (role >= spec.role), spec.name
+    assert "!status" in body(role=Role.REQUESTER)
+    assert "!approve <id>" not in body(role=Role.REQUESTER)
 
 
 def test_one_command_is_explained_with_an_example() -> None:
@@ -49,15 +51,16 @@ def test_the_configured_prefix_is_shown() -> None:
 
 
 def test_it_is_machine_readable() -> None:
-    content = render(help_message(SPECS, Role.REQUESTER, None, prefix="!"))
+    content = render(help_message(SPECS, Role.APPROVER, None, prefix="!"))
     assert content["io.github.onboard_bot"] == {"v": 1, "kind": "help"}
     assert content["m.mentions"] == {}
     assert "&lt;username&gt;" in content["formatted_body"]
 
 
-@pytest.mark.parametrize(("typed", "near"), [("regsiter", "!register"), ("approve", "!re")])
+@pytest.mark.parametrize(("typed", "near"), [("statsu", "!status"), ("approve", "!")])
 def test_an_unknown_command_names_the_nearest_that_this_person_may_use(typed: str, near: str) -> None:
     with pytest.raises(OnboardError) as caught:
-        body(typed)
+        body(typed, role=Role.REQUESTER)
     assert caught.value.code == ErrorCode.UNKNOWN_COMMAND
     assert f"The nearest is {near}" in caught.value.sentence
+    assert "!approve" not in caught.value.sentence

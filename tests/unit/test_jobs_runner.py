@@ -196,7 +196,7 @@ async def test_a_job_that_is_not_due_yet_does_not_hold_its_lane(shop: Workshop) 
         (TryLater(ErrorCode.RATE_LIMITED, "slow down", after=8.0), 8.0, 8.0),
         (TryLater(ErrorCode.HOMESERVER_UNREACHABLE, "away"), 0.25, 0.5),
         (UnreachableError("cut"), 0.25, 0.5),
-        (TokenRejectedError(401, {}), 60.0, 60.0),
+        (TokenRejectedError(401, {}), 5.0, 5.0),
         (ZeroDivisionError("a fault"), 0.25, 0.5),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 
-from onboard_bot.errors import ErrorCode, FatalError, OnboardError
+from onboard_bot.errors import ErrorCode, FatalError, OnboardError, UnusableError
 from onboard_bot.homeserver.port import CreatedAccount, NewAccount, TryLater
 from onboard_bot.homeserver.secret import SecretFile
 from onboard_bot.homeserver.synapse import SharedSecretBackend
@@ -318,9 +318,10 @@ async def test_a_password_file_that_cannot_be_used_is_named(machine: Machine, co
     machine.password_file = machine.folder / "password"
     if content is not None:
         machine.password_file.write_bytes(content if isinstance(content, bytes) else content.encode())
-    error = await machine.fails()
-    assert error.code is ErrorCode.SECRET_UNREADABLE
-    assert os.fspath(machine.password_file) in error.sentence
+    with pytest.raises(UnusableError) as error:
+        await machine.start()
+    assert error.value.key == "bot.password_file"
+    assert os.fspath(machine.password_file) in error.value.sentence
 
 
 async def test_the_password_file_is_not_needed_once_there_is_a_session(machine: Machine) -> None:

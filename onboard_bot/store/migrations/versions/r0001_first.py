@@ -71,7 +71,6 @@ def upgrade() -> None:
         sa.Column("origin_event", sa.Text, nullable=False, unique=True),
         sa.Column("thread_root", sa.Text),
         sa.Column("created_at", sa.Float, nullable=False),
-        sa.Column("decided_at", sa.Float),
         sa.Column("finished_at", sa.Float),
         sa.Column("user_id", sa.Text),
         sa.Column("error", sa.Text),
