@@ -121,7 +121,7 @@ class Bot:
             http = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
             limits = LimitsMet(store, self._clock)
             await stack.enter_async_context(limits.kept())
-            backend = SharedSecretBackend(http, config.homeserver.url, self._secret())
+            backend = SharedSecretBackend(http, config.homeserver.url, self._secret(), limits.note)
             api = ClientApi(Transport(http, config.homeserver.url, limits.note))
             wish = BotWish(config.bot.username, config.bot.display_name, config.bot.password_file)
             own_account = OwnAccount(state, wish, backend, api, secrets.choice)

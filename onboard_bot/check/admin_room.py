@@ -118,9 +118,14 @@ def _people(facts: RoomFacts, config: Config, bot: str, *, made_by_bot: bool) ->
         membership = facts.members.get(admin, "leave")
         if membership == "invite":
             yield warn("admin_room.admins", f"{admin} is invited to {facts.room_id} and has not joined yet.")
+        elif membership == "ban":
+            yield warn(
+                "admin_room.admins", f"{admin} is banned from {facts.room_id}; lift the ban, or take the name out."
+            )
         elif membership != "join":
-            invited = "the bot invites them once it runs" if made_by_bot else "invite them there, or take the name out"
-            yield warn("admin_room.admins", f"{admin} is not in {facts.room_id}; {invited}.")
+            again = " and is invited again at the bot's next start."
+            mend = again if made_by_bot else "; invite them there, or take the name out."
+            yield warn("admin_room.admins", f"{admin} is not in {facts.room_id}{mend}")
 
 
 def _encryption(facts: RoomFacts, config: Config) -> Iterator[Finding]:

@@ -6,8 +6,9 @@ from onboard_bot.check.findings import Finding, ok, warn
 from onboard_bot.store.rate_limits import MetLimit
 
 _KEY = "rate_limits"
-# The limit for signing in goes by address before anybody is known, so that no override of a user helps.
+# These come before anybody is known, so that no override of a user helps.
 _LOGIN = "POST login"
+_OF_NOBODY = "/register"
 
 
 def judge_limits(limits: Sequence[MetLimit], *, bot: str) -> list[Finding]:
@@ -27,6 +28,11 @@ def _sentence(limit: MetLimit, bot: str) -> str:
     met = f"{limit.route} was limited {often} in the last day, the longest wait was {_seconds(limit.longest_wait)}."
     if limit.route == _LOGIN:
         return f"{met} Raise rc_login in homeserver.yaml if this goes on."
+    if limit.route.endswith(_OF_NOBODY):
+        return (
+            f"{met} Synapse itself sets no limit there: raise that of the proxy before it, or let homeserver.url name"
+            " Synapse's own listener."
+        )
     return (
         f"{met} A server admin lifts it for the bot alone: POST /_synapse/admin/v1/users/{bot}/override_ratelimit with"
         ' {"messages_per_second": 0, "burst_count": 0}.'

@@ -8,7 +8,12 @@ from onboard_bot.check.account import check_session, first_start_makes_account
 from onboard_bot.check.admin_room import check_admin_room, first_start_enters_room
 from onboard_bot.check.findings import Finding, Level, failed, failed_with, warn
 from onboard_bot.check.limits import judge_limits
-from onboard_bot.check.remembered import Remembered, remembered, remembered_session
+from onboard_bot.check.remembered import (
+    Remembered,
+    refuse_another_accounts_state,
+    remembered,
+    remembered_session,
+)
 from onboard_bot.check.server import check_reachable, check_secret_accepted
 from onboard_bot.clock import Clock
 from onboard_bot.config import Config
@@ -35,7 +40,7 @@ async def check_live(config: Config, clock: Clock, tell: Tell, *, secret_is_usab
     """
     state = StateDir(config.bot.state_dir)
     memory = await _recall(state, clock, tell)
-    session, session_known = _session(state, tell)
+    session, may_be_used = _session(state, config.bot.username, tell)
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
         reachable = await check_reachable(http, config.homeserver.url)
         tell([reachable])
@@ -45,7 +50,7 @@ async def check_live(config: Config, clock: Clock, tell: Tell, *, secret_is_usab
                 tell([await check_secret_accepted(SharedSecretBackend(http, config.homeserver.url, secret))])
             else:
                 tell([_not_looked_at("whether the homeserver accepts the shared secret")])
-            if session_known:
+            if may_be_used:
                 api = ClientApi(Transport(http, config.homeserver.url))
                 await _check_account_and_room(api, config, session, memory, tell)
         else:
@@ -113,13 +118,16 @@ async def _recall(state: StateDir, clock: Clock, tell: Tell) -> Remembered | Non
         return None
 
 
-def _session(state: StateDir, tell: Tell) -> tuple[Session | None, bool]:
-    """The session, and whether it is known that there is one or none."""
+def _session(state: StateDir, username: str, tell: Tell) -> tuple[Session | None, bool]:
+    """The session, None before the first start, and whether the bot could start with what is remembered."""
+    session = None
     try:
-        return remembered_session(state), True
+        session = remembered_session(state)
+        refuse_another_accounts_state(state, username)
     except OnboardError as error:
         tell([failed_with(error)])
-        return None, False
+        return session, False
+    return session, True
 
 
 def _not_looked_at(what: str) -> Finding:

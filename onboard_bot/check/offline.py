@@ -9,6 +9,7 @@ from onboard_bot.config import Config, ConfigError, load_config
 from onboard_bot.config.sources import gather
 from onboard_bot.errors import OnboardError
 from onboard_bot.homeserver.secret import SecretFile
+from onboard_bot.state_dir import StateDir
 
 SECRET_KEY = "homeserver.shared_secret_file"  # noqa: S105 - the name of a key, not a secret
 _PASSWORD_KEY = "bot.password_file"  # noqa: S105 - the same
@@ -32,7 +33,8 @@ def check_configuration(path: Path | None, environ: Mapping[str, str]) -> tuple[
     findings = [ok("config", "every key is known and every value can be used.")]
     findings += check_secret_file(config.homeserver.shared_secret_file)
     if config.bot.password_file is not None:
-        findings += check_password_file(config.bot.password_file)
+        signed_in = _is_signed_in(StateDir(config.bot.state_dir))
+        findings += check_password_file(config.bot.password_file, signed_in=signed_in)
     return config, findings
 
 
@@ -52,19 +54,29 @@ def check_secret_file(path: Path) -> list[Finding]:
     return findings or [ok(SECRET_KEY, f"{path} holds a secret that not everybody can read.")]
 
 
-def check_password_file(path: Path) -> list[Finding]:
-    """The same for the password of an account that the bot did not make itself."""
+def check_password_file(path: Path, *, signed_in: bool) -> list[Finding]:
+    """The same for the password of an account that the bot did not make itself.
+
+    Args:
+        path: Where it lies.
+        signed_in: Whether the state holds a session already, so that `run` never looks into the file.
+    """
+
+    def useless(why: str) -> Finding:
+        if signed_in:
+            return warn(_PASSWORD_KEY, f"{path} {why}. The bot is signed in and does not read it; take the line out.")
+        return unusable(_PASSWORD_KEY, f"{path} {why}. {_ONLY_ITSELF}")
+
     try:
         password = path.read_bytes().decode()
         everybody = bool(path.stat().st_mode & stat.S_IROTH)
     except UnicodeDecodeError:
-        return [unusable(_PASSWORD_KEY, f"{path} is not UTF-8 text. {_ONLY_ITSELF}")]
+        return [useless("is not UTF-8 text")]
     except OSError as error:
-        why = error.strerror or type(error).__name__
-        return [unusable(_PASSWORD_KEY, f"{path} cannot be read: {why}. {_ONLY_ITSELF}")]
+        return [useless(f"cannot be read: {error.strerror or type(error).__name__}")]
     findings = []
     if not password.strip():
-        findings.append(unusable(_PASSWORD_KEY, f"{path} is empty. {_ONLY_ITSELF}"))
+        findings.append(useless("is empty"))
     if everybody:
         findings.append(_readable_by_everybody(_PASSWORD_KEY, path, "With it anybody speaks as the bot"))
     return findings or [ok(_PASSWORD_KEY, f"{path} holds a password that not everybody can read.")]
@@ -87,6 +99,16 @@ _BOTH_FORMS = (
     "Put there what registration_shared_secret_path of the homeserver names, or YAML with registration_shared_secret."
 )
 _ONLY_ITSELF = "Put the account's password there, or take the line out if the bot makes its account itself."
+
+
+def _is_signed_in(state: StateDir) -> bool:
+    """Whether there is a session; state that cannot be read is the live checks' business."""
+    from onboard_bot.check.remembered import remembered_session  # noqa: PLC0415 - rarely needed, and it knows SQL
+
+    try:
+        return remembered_session(state) is not None
+    except OnboardError:
+        return False
 
 
 def _readable_by_everybody(key: str, path: Path, consequence: str) -> Finding:

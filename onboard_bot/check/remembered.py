@@ -19,6 +19,8 @@ from onboard_bot.store.rate_limits import MetLimit
 from onboard_bot.store.rooms import PlannedRoom, Purpose
 from onboard_bot.store.transaction import Store
 
+_ACCOUNT_FILE = "account.json"
+
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
@@ -49,6 +51,29 @@ def remembered_session(state: StateDir) -> Session | None:
     except (KeyError, ValueError):
         # Without the cause: a JSON error carries the whole text, and with it the access token.
         raise _unusable(f"{state.path / SESSION_FILE} does not hold what the bot wrote there") from None
+
+
+def refuse_another_accounts_state(state: StateDir, username: str) -> None:
+    """What `run` does at its start.
+
+    Raises:
+        OnboardError: `state_unusable`.
+    """
+    try:
+        account = state.read_json(_ACCOUNT_FILE)
+        if account is None or not account["registered"] or account["username"] == username:
+            return
+        owner = str(account["username"])
+    except OSError as error:
+        raise _unusable(f"{state.path / _ACCOUNT_FILE} cannot be read: {error.strerror}") from error
+    except (KeyError, ValueError):
+        # Without the cause: a JSON error carries the whole text, and with it the password.
+        raise _unusable(f"{state.path / _ACCOUNT_FILE} does not hold what the bot wrote there") from None
+    raise OnboardError(
+        ErrorCode.STATE_UNUSABLE,
+        f"The state directory {state.path} belongs to the account {owner}, but bot.username is {username}. Change one"
+        " of them: another state_dir, or the old name.",
+    )
 
 
 async def remembered(state: StateDir, clock: Clock) -> Remembered:

@@ -251,9 +251,9 @@ class Web(Section, key="web"):
 
 
 class Ops(Section, key="ops"):
-    """Health and metrics, for the operator only."""
+    """Health, for the operator only."""
 
-    listen: values.Listen = _key("/healthz, /readyz and /metrics; never on the public listener.", "127.0.0.1:8091")
+    listen: values.Listen = _key("/healthz and /readyz; never on the public listener.", "127.0.0.1:8091")
 
 
 class RetentionRules(Section, key="retention"):

@@ -16,6 +16,7 @@ from onboard_bot.errors import ErrorCode, OnboardError
 
 MAX_WORDS = 200
 MIN_HIDDEN = 4
+_LONGEST_WAIT_MS = 10**12  # as long as the header's nine digits; a number without an end has no float
 
 
 class Meaning(Enum):
@@ -25,6 +26,8 @@ class Meaning(Enum):
     NONCE_GONE = auto()
     SECRET_WRONG = auto()
     DISABLED = auto()
+    PATH_UNKNOWN = auto()
+    """Synapse says this under MAS, and so may a worker or a proxy: whether Synapse tells its version decides."""
     REPLACED = auto()
     HIDDEN = auto()
     NAME_INVALID = auto()
@@ -98,7 +101,7 @@ NONCE_RULES = (
     Rule(Meaning.LIMITED, (429,)),
     _SWITCHED_OFF,
     Rule(Meaning.BROKEN, _SERVER_ERROR),
-    Rule(Meaning.REPLACED, (404,), "M_UNRECOGNIZED"),
+    Rule(Meaning.PATH_UNKNOWN, (404,), "M_UNRECOGNIZED"),
     Rule(Meaning.HIDDEN),
 )
 
@@ -111,7 +114,7 @@ REGISTER_RULES = (
     Rule(Meaning.SECRET_WRONG, _CLIENT_ERROR, words=r"HMAC incorrect"),
     Rule(Meaning.SECRET_WRONG, _CLIENT_ERROR, "M_FORBIDDEN", r"bad mac|HMAC check failed\.?"),  # Dendrite, tuwunel
     _SWITCHED_OFF,
-    Rule(Meaning.REPLACED, (404,), "M_UNRECOGNIZED"),
+    Rule(Meaning.PATH_UNKNOWN, (404,), "M_UNRECOGNIZED"),
     Rule(Meaning.NAME_INVALID, _CLIENT_ERROR, "M_INVALID_USERNAME"),
     Rule(Meaning.NAME_INVALID, _CLIENT_ERROR, "M_UNKNOWN", r"Invalid username"),
     Rule(Meaning.NAME_RESERVED, _CLIENT_ERROR, "M_EXCLUSIVE"),
@@ -163,13 +166,12 @@ _SENTENCES: dict[Meaning, str] = {
         "homeserver.yaml and restart it."
     ),
     Meaning.REPLACED: (
-        "What answers at {url} does not know /_synapse/admin/v1/register. Either the Matrix Authentication Service "
-        "manages the accounts, which this bot cannot use yet, or this is a proxy or a worker that does not serve the "
-        "path: then let homeserver.url name the listener of Synapse's main process."
+        "Synapse answers at {url}, but without /_synapse/admin/v1/register: the Matrix Authentication Service manages "
+        "its accounts, which this bot cannot use yet. Choose a homeserver that keeps its accounts itself."
     ),
     Meaning.HIDDEN: (
-        "At {url} something hides /_synapse/admin/v1/register (status {status}, and no answer of Synapse's). Let "
-        "homeserver.url name Synapse's internal listener, usually http://127.0.0.1:8008."
+        "At {url} something hides /_synapse/admin/v1/register (status {status}, and no answer of Synapse's main "
+        "process). Let homeserver.url name that one's internal listener, usually http://127.0.0.1:8008."
     ),
     Meaning.NAME_INVALID: "The homeserver does not allow the username {localpart}: {words}.",
     Meaning.NAME_RESERVED: (
@@ -237,7 +239,7 @@ def server_words(answer: Answer, hidden: Iterable[str] = ()) -> str:
 def _seconds(body: Mapping[str, Any] | None, header: str | None) -> float | None:
     wanted = None if body is None else body.get("retry_after_ms")
     if isinstance(wanted, int) and not isinstance(wanted, bool) and wanted >= 0:
-        return wanted / 1000
+        return min(wanted, _LONGEST_WAIT_MS) / 1000
     if header is not None and re.fullmatch(r"\d{1,9}", header.strip(), re.ASCII):
         return float(header.strip())
     return None

@@ -7,12 +7,12 @@ effect: that is for the caller to find out, by signing in.
 
 import hashlib
 import hmac
+import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import aiohttp
-import structlog
 from pydantic import SecretStr
 
 from onboard_bot.domain.identifiers import is_user_id
@@ -25,6 +25,7 @@ from onboard_bot.homeserver.answers import (
     REGISTER_RULES,
     Answer,
     Meaning,
+    Rule,
     meaning_of,
     read_answer,
     refusal,
@@ -40,15 +41,21 @@ from onboard_bot.homeserver.port import (
 )
 from onboard_bot.homeserver.secret import SecretFile
 
-log = structlog.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 REGISTER_PATH = "/_synapse/admin/v1/register"
+VERSION_PATH = "/_synapse/admin/v1/server_version"
+"""Synapse's main process answers without a token, also where MAS manages the accounts."""
 LOGIN_PATH = "/_matrix/client/v3/login"
 LOGOUT_PATH = "/_matrix/client/v3/logout"
 MAX_ANSWER_BYTES = 64 * 1024
 CONNECT_SECONDS = 5.0
 GET_SECONDS = 10.0
 POST_SECONDS = 30.0  # a server that hashes many passwords at once is slow
+UNSAID_WAIT = 5.0
+"""How long a limit is taken to last where the answer does not say."""
+_CLIENT = "/_matrix/client/v3/"
+_OK = 200
 
 IMPOSSIBLE_NAME = "onboard bot #check"
 """No server gives this name to anybody: white space and `#` are forbidden in a localpart."""
@@ -73,18 +80,26 @@ class SharedSecretBackend:
         session: Whose connections are used.
         base_url: The homeserver's internal listener, without a path.
         secret: The file with the secret.
+        on_limited: Told of every limit, with the route and the wait.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, base_url: str, secret: SecretFile) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        base_url: str,
+        secret: SecretFile,
+        on_limited: Callable[[str, float], None] | None = None,
+    ) -> None:
         self._session = session
         self._url = base_url.rstrip("/")
         self._secret = secret
+        self._on_limited = on_limited
 
     async def create(self, account: NewAccount) -> CreatedAccount:
         """Make an account; see the port."""
         meaning, answer = await self._register(account)
         if meaning is not Meaning.DONE:
-            raise self._refusal(meaning, answer, account)
+            raise await self._refusal(meaning, answer, account)
         user_id = answer.text("user_id")
         if user_id is None or not is_user_id(user_id) or not user_id.startswith(f"@{account.localpart}:"):
             raise AnswerLost(f"a success (status {answer.status}) that does not name the account")
@@ -109,7 +124,7 @@ class SharedSecretBackend:
             if (session := _session_in(answer)) is not None:
                 await self._discard(session)
         elif answer.errcode not in _CHECKED_AFTER_THE_MAC and meaning is not Meaning.DENIED:
-            raise self._refusal(meaning, answer, nobody)
+            raise await self._refusal(meaning, answer, nobody)
 
     async def sign_in(
         self, user: str, password: SecretStr, *, device_id: str | None = None, device_display_name: str | None = None
@@ -125,7 +140,7 @@ class SharedSecretBackend:
         if device_display_name is not None:
             body["initial_device_display_name"] = device_display_name
         answer = await self._ask("POST", LOGIN_PATH, seconds=POST_SECONDS, body=body)
-        match meaning_of(LOGIN_RULES, answer):
+        match self._meaning(LOGIN_RULES, answer, "POST", LOGIN_PATH):
             case Meaning.PASSWORD_WRONG:
                 raise WrongPassword(user)
             case Meaning.DONE if (session := _session_in(answer)) is not None:
@@ -141,7 +156,7 @@ class SharedSecretBackend:
     async def sign_out(self, session: AccountSession) -> None:
         """End a session; see the port."""
         answer = await self._ask("POST", LOGOUT_PATH, seconds=GET_SECONDS, body={}, token=session.access_token)
-        match meaning_of(LOGOUT_RULES, answer):
+        match self._meaning(LOGOUT_RULES, answer, "POST", LOGOUT_PATH):
             case Meaning.DONE | Meaning.TOKEN_UNKNOWN:
                 return
             case Meaning.REFUSED:
@@ -159,7 +174,7 @@ class SharedSecretBackend:
             answer = await self._exchange(
                 "POST", REGISTER_PATH, seconds=POST_SECONDS, body=_registration(account, nonce, secret)
             )
-            meaning = meaning_of(REGISTER_RULES, answer)
+            meaning = self._meaning(REGISTER_RULES, answer, "POST", REGISTER_PATH)
             if meaning is Meaning.NONCE_GONE and nonce_may_get_lost:
                 nonce_may_get_lost = False
                 continue
@@ -176,21 +191,21 @@ class SharedSecretBackend:
 
     async def _fetch_nonce(self, account: NewAccount) -> str:
         answer = await self._ask("GET", REGISTER_PATH, seconds=GET_SECONDS)
-        meaning = meaning_of(NONCE_RULES, answer)
+        meaning = self._meaning(NONCE_RULES, answer, "GET", REGISTER_PATH)
         if meaning is Meaning.DONE:
             if (nonce := answer.text("nonce")) is not None:
                 return nonce
             meaning = Meaning.HIDDEN  # a page of somebody else's
         if meaning in (Meaning.BROKEN, Meaning.LIMITED):
             raise _try_later(meaning, answer)
-        raise self._refusal(meaning, answer, account)
+        raise await self._refusal(meaning, answer, account)
 
     async def _discard(self, session: AccountSession) -> None:
         """End a session that nobody wished for. The account counts; a session left over is no reason to fail."""
         try:
             await self.sign_out(session)
         except (OnboardError, TryLater) as error:
-            log.warning("stray_session_left", device_id=session.device_id, why=error.sentence)
+            _log.warning("a session that nobody wished for is left, device %s: %s", session.device_id, error.sentence)
 
     async def _ask(
         self,
@@ -239,7 +254,16 @@ class SharedSecretBackend:
         except (aiohttp.ClientError, OSError) as error:  # OSError: TimeoutError is one
             raise AnswerLost(type(error).__name__) from error
 
-    def _refusal(self, meaning: Meaning, answer: Answer, account: NewAccount) -> OnboardError:
+    def _meaning(self, rules: Iterable[Rule], answer: Answer, method: str, path: str) -> Meaning:
+        meaning = meaning_of(rules, answer)
+        if meaning is Meaning.LIMITED and self._on_limited is not None:
+            wait = UNSAID_WAIT if answer.retry_after is None else answer.retry_after
+            self._on_limited(f"{method} {path.removeprefix(_CLIENT)}", wait)
+        return meaning
+
+    async def _refusal(self, meaning: Meaning, answer: Answer, account: NewAccount) -> OnboardError:
+        if meaning is Meaning.PATH_UNKNOWN:
+            meaning = Meaning.REPLACED if await self._is_synapse() else Meaning.HIDDEN
         return refusal(
             meaning,
             answer,
@@ -248,6 +272,11 @@ class SharedSecretBackend:
             localpart=account.localpart,
             hidden=[account.password.get_secret_value()],
         )
+
+    async def _is_synapse(self) -> bool:
+        """Whether Synapse's main process is there, and nothing before it keeps its admin API from us."""
+        answer = await self._ask("GET", VERSION_PATH, seconds=GET_SECONDS)
+        return answer.status == _OK and answer.text("server_version") is not None
 
 
 def _registration(account: NewAccount, nonce: str, secret: SecretStr) -> dict[str, Any]:

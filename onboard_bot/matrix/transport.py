@@ -160,7 +160,7 @@ def _limit(text: str, hint: str | None) -> float:
     """Seconds that a 429 asks for: the body's `retry_after_ms`, else the header, else a guess."""
     try:
         wait = float(_object(text)["retry_after_ms"]) / 1000
-    except (UnreachableError, KeyError, TypeError, ValueError):
+    except (UnreachableError, KeyError, TypeError, ValueError, OverflowError):
         try:
             wait = float(hint or "")
         except ValueError:

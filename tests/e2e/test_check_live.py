@@ -215,6 +215,7 @@ async def test_before_the_first_start_everything_is_said_to_be_made_and_nothing_
         (wrong_servers.HIDES_WITH_PAGE, "endpoint_hidden", "hides /_synapse/admin/v1/register (status 200"),
         (wrong_servers.ENDPOINT_UNAVAILABLE, "homeserver_unreachable", "(status 503)"),
         (wrong_servers.ENDPOINT_LIMITED, "rate_limited", "asks us to wait"),
+        (wrong_servers.HIDES_WITH_JSON, "endpoint_hidden", "hides /_synapse/admin/v1/register (status 404"),
         (wrong_servers.MAS, "endpoint_replaced_by_mas", "Matrix Authentication Service"),
     ],
 )
@@ -309,10 +310,12 @@ async def test_an_admin_who_has_not_come_yet_is_a_warning(place: Place, tmp_path
     assert "has power level 101 or more" in result.line("WARN approval.power_level")
 
 
-async def test_another_name_than_the_state_knows_is_a_warning(place: Place, tmp_path: Path) -> None:
+async def test_another_name_than_the_state_knows_fails_as_run_would(place: Place, tmp_path: Path) -> None:
     result = await checked(beside(place, tmp_path, bot={"username": "other-bot"}))
-    assert result.status == 0
-    assert place.bot in result.line("WARN bot.username: other-bot is not used")
+    assert result.status == 1
+    assert result.fails == [result.line("FAIL state_unusable: ")]
+    assert f"belongs to the account {BOT}, but bot.username is other-bot" in result.fails[0]
+    assert place.bot not in "".join(result.lines)
 
 
 async def test_a_revoked_session_is_told_with_the_way_out(

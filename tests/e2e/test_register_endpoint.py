@@ -28,7 +28,13 @@ from onboard_bot.homeserver.port import (
     WrongPassword,
 )
 from onboard_bot.homeserver.secret import SecretFile
-from onboard_bot.homeserver.synapse import IMPOSSIBLE_NAME, REGISTER_PATH, SharedSecretBackend
+from onboard_bot.homeserver.synapse import (
+    IMPOSSIBLE_NAME,
+    REGISTER_PATH,
+    UNSAID_WAIT,
+    VERSION_PATH,
+    SharedSecretBackend,
+)
 from tests.fakes.cutting_proxy import CuttingProxy
 from tests.fakes.endpoints import Endpoint
 from tests.fakes.synapse_endpoint import Mode, SynapseEndpoint
@@ -438,6 +444,7 @@ def backend_of_fake(http: aiohttp.ClientSession, fake: SynapseEndpoint, tmp_path
     [
         ("disabled", ErrorCode.ENDPOINT_DISABLED),
         ("hidden", ErrorCode.ENDPOINT_HIDDEN),
+        ("hidden_json", ErrorCode.ENDPOINT_HIDDEN),
         ("mas", ErrorCode.ENDPOINT_REPLACED_BY_MAS),
     ],
 )
@@ -519,6 +526,52 @@ async def test_a_rate_limit_says_how_long(backend_of_fake: SharedSecretBackend, 
     with pytest.raises(TryLater) as later:
         await backend_of_fake.create(wanted("ada"))
     assert (later.value.code, later.value.after) == (ErrorCode.RATE_LIMITED, None)
+
+
+async def test_each_limit_is_told_with_its_route_and_its_wait(
+    http: aiohttp.ClientSession, fake: SynapseEndpoint, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_text(fake.shared_secret)
+    told: list[tuple[str, float]] = []
+    backend = SharedSecretBackend(
+        http, fake.url, SecretFile(tmp_path / "secret"), lambda route, wait: told.append((route, wait))
+    )
+    fake.fail_before_once(429, {"errcode": "M_LIMIT_EXCEEDED", "retry_after_ms": 61378})
+    fake.fail_before_once(429)
+    for attempt in (backend.create(wanted("ada")), backend.prove_secret()):
+        with pytest.raises(TryLater):
+            await attempt
+    with pytest.raises(OnboardError):
+        await backend.create(wanted("spammer1"))  # a refusal that only looks like a limit
+    assert told == [("POST /_synapse/admin/v1/register", 61.378), ("POST /_synapse/admin/v1/register", UNSAID_WAIT)]
+    told.clear()
+    limited = web.json_response({"errcode": "M_LIMIT_EXCEEDED", "retry_after_ms": 7000}, status=429)
+    async with odd_server(limited) as url:
+        backend = SharedSecretBackend(
+            http, url, SecretFile(tmp_path / "secret"), lambda route, wait: told.append((route, wait))
+        )
+        with pytest.raises(TryLater):
+            await backend.sign_in("ada", PASSWORD)
+    assert told == [("POST login", 7.0)]
+
+
+async def test_a_version_is_asked_for_only_where_the_endpoint_is_unknown(
+    backend_of_fake: SharedSecretBackend, fake: SynapseEndpoint
+) -> None:
+    await backend_of_fake.create(wanted("ada"))
+    fake.mode = "hidden"
+    with pytest.raises(OnboardError):
+        await backend_of_fake.prove_secret()
+    assert VERSION_PATH not in {call.path for call in fake.calls}
+    fake.mode = "mas"
+    with pytest.raises(OnboardError):
+        await backend_of_fake.prove_secret()
+    assert [call.path for call in fake.calls].count(VERSION_PATH) == 1
+
+
+async def test_the_version_is_told_without_a_token(http: aiohttp.ClientSession, endpoint: Endpoint) -> None:
+    async with http.get(endpoint.url + VERSION_PATH) as answer:
+        assert (answer.status, list(await answer.json())) == (200, ["server_version"])
 
 
 async def test_a_session_that_comes_unasked_is_ended(

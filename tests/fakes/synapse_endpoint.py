@@ -16,8 +16,9 @@ from typing import Any, Literal, Self
 
 from aiohttp import web
 
-Mode = Literal["ok", "disabled", "hidden", "mas", "unreachable_502"]
+Mode = Literal["ok", "disabled", "hidden", "hidden_json", "mas", "unreachable_502"]
 NONCE_SECONDS = 60
+VERSION_PATH = "/_synapse/admin/v1/server_version"
 MAX_CHARACTERS = 512
 _LOCALPART = re.compile(r"[a-z0-9=_\-./+]*")
 _BODY = web.RequestKey("body", dict[str, Any])
@@ -96,6 +97,7 @@ class SynapseEndpoint:
         app = web.Application(middlewares=[self._around])
         app.router.add_get("/_synapse/admin/v1/register", self._give_nonce)
         app.router.add_post("/_synapse/admin/v1/register", self._register)
+        app.router.add_get(VERSION_PATH, self._server_version)
         app.router.add_get("/_matrix/client/versions", self._versions)
         app.router.add_post("/_matrix/client/v3/login", self._login)
         app.router.add_post("/_matrix/client/v3/logout", self._logout)
@@ -163,9 +165,14 @@ class SynapseEndpoint:
             return _page(502)
         if self.mode == "hidden" and path.startswith("/_synapse"):
             return _page(404)
-        if self.mode == "mas" and path.startswith("/_synapse"):
+        if self.mode == "hidden_json" and path.startswith("/_synapse"):
+            return _error(404, "M_UNRECOGNIZED", "Unrecognized request")
+        if self.mode == "mas" and path.startswith("/_synapse") and path != VERSION_PATH:
             return _error(404, "M_UNRECOGNIZED", "Unrecognized request")
         return None
+
+    async def _server_version(self, request: web.Request) -> web.Response:  # noqa: ARG002 - a handler's signature
+        return web.json_response({"server_version": "1.163.2"})
 
     async def _versions(self, request: web.Request) -> web.Response:  # noqa: ARG002 - a handler's signature
         return web.json_response({"versions": ["v1.11"]})

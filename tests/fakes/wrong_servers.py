@@ -49,7 +49,8 @@ HIDES_WITH_404 = Wrong(ENDPOINT, 404)
 HIDES_WITH_403 = Wrong(ENDPOINT, 403)
 HIDES_WITH_PAGE = Wrong(ENDPOINT, 200)
 ENDPOINT_UNAVAILABLE = Wrong(ENDPOINT, 503)
-MAS = Wrong(ENDPOINT, 404, '{"errcode": "M_UNRECOGNIZED", "error": "Unrecognized request"}')
+HIDES_WITH_JSON = Wrong(ENDPOINT, 404, '{"errcode": "M_UNRECOGNIZED", "error": "Unrecognized request"}')
+MAS = Wrong(f"{ENDPOINT}admin/v1/register", 404, '{"errcode": "M_UNRECOGNIZED", "error": "Unrecognized request"}')
 ENDPOINT_LIMITED = Wrong(ENDPOINT, 429, '{"errcode": "M_LIMIT_EXCEEDED", "retry_after_ms": 7000}')
 
 

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from onboard_bot.check import check
 from onboard_bot.check.account import check_session
@@ -18,12 +19,18 @@ from onboard_bot.check.admin_room import RoomFacts, judge_room
 from onboard_bot.check.findings import Finding, Level, exit_status, render
 from onboard_bot.check.limits import judge_limits
 from onboard_bot.check.live import asked
-from onboard_bot.check.remembered import Remembered, remembered, remembered_session
+from onboard_bot.check.remembered import (
+    Remembered,
+    refuse_another_accounts_state,
+    remembered,
+    remembered_session,
+)
 from onboard_bot.clock import SystemClock
 from onboard_bot.config import Config, load_config
 from onboard_bot.domain.roles import PowerLevels
-from onboard_bot.errors import ErrorCode, OnboardError
+from onboard_bot.errors import ErrorCode, FatalError, OnboardError
 from onboard_bot.homeserver.greeting import Greeted
+from onboard_bot.matrix.session import BotWish, OwnAccount, Session
 from onboard_bot.onboarding.ports import RateLimitedError, RefusedError, TokenRejectedError, UnreachableError
 from onboard_bot.state_dir import StateDir
 from onboard_bot.store.engine import Database, sqlite_url
@@ -240,6 +247,39 @@ def test_the_password_file_is_looked_at_where_one_is_named(desk: Desk, tmp_path:
     assert desk.fails()[0] == 2
 
 
+@pytest.mark.parametrize(
+    ("content", "why"), [(None, "cannot be read"), (b"\xff", "is not UTF-8 text"), (b" \n", "is empty")]
+)
+def test_a_password_file_that_nobody_reads_any_more_is_only_a_warning(
+    desk: Desk, tmp_path: Path, content: bytes | None, why: str
+) -> None:
+    password = tmp_path / "password"
+    desk.tree["bot"]["password_file"] = str(password)
+    if content is not None:
+        password.touch(mode=0o600)
+        password.write_bytes(content)
+    state = StateDir(tmp_path / "state")
+    state.prepare()
+    state.write_json("session.json", {"device_id": "D"})  # a session in the making is none
+    assert desk.fails()[0] == 2
+    state.write_json("session.json", {"device_id": "D", "user_id": BOT, "access_token": "hunter2"})
+    status, lines = desk.check()
+    assert status == 0
+    (line,) = [line for line in lines if line.startswith("WARN bot.password_file: ")]
+    assert why in line
+
+
+def test_a_password_that_everybody_can_read_fails_also_when_it_is_not_used(desk: Desk, tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text("hunter2")
+    password.chmod(0o604)
+    desk.tree["bot"]["password_file"] = str(password)
+    state = StateDir(tmp_path / "state")
+    state.prepare()
+    state.write_json("session.json", {"device_id": "D", "user_id": BOT, "access_token": "hunter2"})
+    assert desk.fails()[0] == 1
+
+
 def test_what_refuse_means_until_it_is_built_is_a_warning_also_offline(desk: Desk) -> None:
     del desk.tree["encryption"]
     status, lines = desk.check()
@@ -338,6 +378,33 @@ def test_a_session_in_the_making_is_none(state: StateDir) -> None:
     assert remembered_session(state) is None
 
 
+async def test_the_state_of_another_account_is_refused_in_the_words_of_run(state: StateDir) -> None:
+    state.write_json("account.json", {"username": "old-name", "password": "hunter2", "registered": True})
+    nobody: Any = None
+    account = OwnAccount(state, BotWish("new-name", "Onboarding", None), nobody, nobody, nobody)
+    with pytest.raises(FatalError) as run:
+        await account.open()
+    with pytest.raises(OnboardError) as check:
+        refuse_another_accounts_state(state, "new-name")
+    assert (check.value.code, str(check.value)) == (ErrorCode.STATE_UNUSABLE, str(run.value))
+    refuse_another_accounts_state(state, "old-name")
+
+
+def test_a_name_that_was_never_the_bots_own_is_no_other_account(state: StateDir) -> None:
+    refuse_another_accounts_state(state, "new-name")
+    state.write_json("account.json", {"username": "old-name", "password": "hunter2", "registered": False})
+    refuse_another_accounts_state(state, "new-name")
+
+
+@pytest.mark.parametrize("content", ["[]", '{"registered": true, "password": "hunter2"}', '{"password": "hunter2'])
+def test_a_damaged_account_is_unusable_state_and_shows_no_password(state: StateDir, content: str) -> None:
+    (state.path / "account.json").write_text(content)
+    with pytest.raises(OnboardError) as damaged:
+        refuse_another_accounts_state(state, "onboard")
+    assert damaged.value.code is ErrorCode.STATE_UNUSABLE
+    assert "hunter2" not in str(damaged.value)
+
+
 async def test_state_that_this_user_may_not_read_is_unusable(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:  # who runs the tests as root may read everything
         raise PermissionError(13, "Permission denied")
@@ -419,6 +486,16 @@ def test_an_admin_who_has_not_joined_is_named(desk: Desk) -> None:
     assert lines[0] == f"WARN admin_room.admins: {BOB} is invited to {ROOM} and has not joined yet."
     lines = [render(finding) for finding in judge_room(FACTS, config, bot=BOT, made_by_bot=False)]
     assert lines[0] == f"WARN admin_room.admins: {BOB} is not in {ROOM}; invite them there, or take the name out."
+    lines = [render(finding) for finding in judge_room(FACTS, config, bot=BOT, made_by_bot=True)]
+    assert lines[0] == f"WARN admin_room.admins: {BOB} is not in {ROOM} and is invited again at the bot's next start."
+
+
+@pytest.mark.parametrize("made_by_bot", [True, False])
+def test_an_admin_who_is_banned_is_not_said_to_be_invited(desk: Desk, *, made_by_bot: bool) -> None:
+    config = configured(desk, admin_room={"admins": [ADA, BOB]})
+    banned = replace(FACTS, members={BOT: "join", ADA: "join", BOB: "ban"})
+    lines = [render(finding) for finding in judge_room(banned, config, bot=BOT, made_by_bot=made_by_bot)]
+    assert lines[0] == f"WARN admin_room.admins: {BOB} is banned from {ROOM}; lift the ban, or take the name out."
 
 
 @pytest.mark.parametrize(("delivery", "status"), [("dm", 0), ("auto", 0), ("room", 2)])
@@ -433,13 +510,16 @@ def test_passwords_in_clear_text_are_refused_and_a_plain_room_is_a_warning(
 
 
 def test_each_limit_is_a_warning_with_how_often_how_long_and_the_way_out() -> None:
-    limits = [MetLimit("PUT rooms/…/send", 12, 48.2), MetLimit("POST login", 1, 3.25)]
-    sending, login = (render(finding) for finding in judge_limits(limits, bot=BOT))
+    register = MetLimit("POST /_synapse/admin/v1/register", 2, 5.0)
+    limits = [MetLimit("PUT rooms/…/send", 12, 48.2), MetLimit("POST login", 1, 3.25), register]
+    sending, login, registering = (render(finding) for finding in judge_limits(limits, bot=BOT))
     assert sending.startswith("WARN rate_limits: PUT rooms/…/send was limited 12 times in the last day")
     assert "the longest wait was 48 s" in sending
     assert f"/_synapse/admin/v1/users/{BOT}/override_ratelimit" in sending
     assert "POST login was limited once" in login
     assert "rc_login" in login
+    assert "raise that of the proxy" in registering
+    assert "override_ratelimit" not in registering
     assert words(judge_limits([], bot=BOT)) == ["OK rate_limits"]
 
 
@@ -477,6 +557,13 @@ async def test_whatever_becomes_of_the_question_for_the_session_is_one_finding(
     findings = await asked(lambda: check_session(api, session, username="onboard", state_dir=state.path))
     assert words(findings) == [line]
     assert "hunter2" not in render(findings[0])
+
+
+async def test_a_session_without_its_account_tells_whose_it_is(state: StateDir) -> None:
+    session = Session(BOT, "D", SecretStr("hunter2"))
+    api: Any = Whoami({"user_id": BOT})
+    findings = await check_session(api, session, username="other", state_dir=state.path)
+    assert words(findings) == ["OK bot.username", "WARN bot.username"]
 
 
 @pytest.mark.parametrize(

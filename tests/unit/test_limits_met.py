@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from onboard_bot.matrix.limits_met import FLUSH_EVERY, LimitsMet
 from onboard_bot.store.engine import Database, sqlite_url
-from onboard_bot.store.rate_limits import MetLimit
+from onboard_bot.store.rate_limits import MetLimit, RateLimits
 from onboard_bot.store.schema import bring_up_to_date
 from onboard_bot.store.transaction import Store
 
@@ -90,6 +90,28 @@ async def test_what_is_left_is_written_at_the_end(store: Store, clock: HeldClock
         await first_write(clock)
         limits.note(INVITE, 1.0)
     assert {met.route for met in await counted(store)} == {SEND, INVITE}
+
+
+async def test_what_was_met_many_times_is_written_once(
+    store: Store, clock: HeldClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes: list[tuple[str, float, int]] = []
+    met = RateLimits.met
+
+    async def counting(self: RateLimits, route: str, wait: float, *, now: float, times: int = 1) -> None:
+        writes.append((route, wait, times))
+        await met(self, route, wait, now=now, times=times)
+
+    monkeypatch.setattr(RateLimits, "met", counting)
+    limits = LimitsMet(store, clock)
+    async with limits.kept():
+        for wait in (1.0, 7.0, 2.0):
+            limits.note(SEND, wait)
+        await first_write(clock)
+        for _ in range(40):
+            limits.note(SEND, 3.0)
+    assert writes == [(SEND, 7.0, 3), (SEND, 3.0, 40)]
+    assert await counted(store) == [MetLimit(SEND, 43, 7.0)]
 
 
 async def test_a_bot_that_is_never_limited_writes_nothing(

@@ -4,10 +4,12 @@ import os
 import shutil
 import subprocess
 import sys
-from configparser import RawConfigParser
+from configparser import RawConfigParser, SectionProxy
 from pathlib import Path
 
 import pytest
+
+from onboard_bot import cli
 
 UNIT = Path(__file__).parents[2] / "deploy" / "systemd" / "onboard-bot.service"
 
@@ -23,11 +25,21 @@ def test_systemd_accepts_the_unit_with_its_program_put_in_place(tmp_path: Path) 
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
-def test_the_secret_comes_as_a_credential_and_the_state_in_a_private_folder() -> None:
+@pytest.fixture
+def service() -> SectionProxy:
     unit = RawConfigParser(strict=False, interpolation=None)
     unit.optionxform = str  # type: ignore[assignment,method-assign]
     unit.read_string(UNIT.read_text())
-    service = unit["Service"]
+    return unit["Service"]
+
+
+def test_only_an_unusable_configuration_is_not_tried_again(service: SectionProxy) -> None:
+    assert service["Restart"] == "on-failure"
+    assert service["RestartPreventExitStatus"].split() == [str(cli.UNUSABLE)]
+    assert int(service["RestartSec"]) >= 30
+
+
+def test_the_secret_comes_as_a_credential_and_the_state_in_a_private_folder(service: SectionProxy) -> None:
     assert service["LoadCredential"].startswith("shared_secret:")
     assert service["Environment"] == "ONBOARD_BOT_HOMESERVER__SHARED_SECRET_FILE=%d/shared_secret"
     assert service["StateDirectoryMode"] == "0700"
