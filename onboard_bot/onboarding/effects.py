@@ -65,40 +65,25 @@ def slow_sign_key(request: Request) -> str:
 
 def answer(request: Request) -> NewJob:
     """Tell the room what became of a request."""
-    return NewJob(
-        JobKind.ANSWER,
-        key=f"answer:{request.origin_event}",
-        lane=into_room(request.origin_room),
-        payload={"request_id": request.id},
-    )
+    return _about(request, JobKind.ANSWER, key=f"answer:{request.origin_event}", lane=into_room(request.origin_room))
 
 
 def create_account(request: Request) -> NewJob:
     """Make the account."""
-    return NewJob(
-        JobKind.CREATE_ACCOUNT,
-        key=f"create:{request.id}",
-        lane=f"request:{request.id}",
-        payload={"request_id": request.id},
-    )
+    return _about(request, JobKind.CREATE_ACCOUNT, key=f"create:{request.id}", lane=f"request:{request.id}")
 
 
 def deliver_credentials(request: Request) -> NewJob:
     """Bring the password to the person who asked."""
-    return NewJob(
-        JobKind.DELIVER_CREDENTIALS,
-        key=f"credentials:{request.id}",
-        lane=f"person:{request.requester}",
-        payload={"request_id": request.id},
-    )
+    lane = f"person:{request.requester}"
+    return _about(request, JobKind.DELIVER_CREDENTIALS, key=f"credentials:{request.id}", lane=lane)
 
 
 def erase_credentials(request: Request) -> NewJob:
     """Forget the password a day after it was delivered, and remove its message."""
-    return NewJob(
-        JobKind.ERASE_CREDENTIALS,
-        key=f"erase:{request.id}",
-        lane=f"request:{request.id}",
-        payload={"request_id": request.id},
-        delay=CREDENTIALS_LIVE,
-    )
+    lane = f"request:{request.id}"
+    return _about(request, JobKind.ERASE_CREDENTIALS, key=f"erase:{request.id}", lane=lane, delay=CREDENTIALS_LIVE)
+
+
+def _about(request: Request, kind: JobKind, *, key: str, lane: str, delay: float = 0.0) -> NewJob:
+    return NewJob(kind, key=key, lane=lane, payload={"request_id": request.id}, delay=delay)

@@ -165,6 +165,7 @@ async def test_where_nothing_listens_it_is_unreachable() -> None:
         ("{}", "inf", 600.0),
         ("{}", "nan", 5.0),
         ('{"retry_after_ms": NaN}', None, 5.0),
+        ('{"retry_after_ms": 1' + "0" * 400 + "}", None, 5.0),
         ('{"retry_after_ms": -5}', None, 0.05),
         ('{"retry_after_ms": 0}', None, 0.05),
         ('{"retry_after_ms": null}', "3", 3.0),
