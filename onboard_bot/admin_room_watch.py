@@ -13,7 +13,7 @@ from onboard_bot.patience import Patience
 
 _log = logging.getLogger(__name__)
 
-_LOOK_EVERY = 60.0
+_LOOK_EVERY = 15.0
 
 
 class AdminRoomWatch:

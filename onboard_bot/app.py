@@ -281,8 +281,9 @@ class Bot:
 
 
 def _machine(state: StateDir, session: Session) -> Machine:
+    store_key = state.key("crypto.key")
     try:
-        return Machine(session.user_id, session.device_id, state.crypto, state.key("crypto.key"))
+        return Machine(session.user_id, session.device_id, state.crypto, store_key)
     except Exception as error:  # peewee's, vodozemac's: none of them is a person's business
         raise FatalError(
             ErrorCode.STATE_UNUSABLE,

@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 # What nonsense in an answer makes of the code that reads it.
-_NONSENSE = (KeyError, ValueError, TypeError, AttributeError)
+_NONSENSE = (KeyError, ValueError, TypeError, AttributeError, RecursionError)
 _LONGEST_WAIT = 30.0
 
 

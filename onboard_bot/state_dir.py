@@ -72,17 +72,19 @@ class StateDir:
         finally:
             os.close(descriptor)
 
-    def read_json(self, name: str) -> dict[str, Any] | None:
-        """A private file's values; None where there is none."""
+    def read_json(self, name: str, *needed: str) -> dict[str, Any] | None:
+        """A private file's values, the needed ones among them; None where there is no file.
+
+        Raises:
+            FatalError: `state_unusable`, when it holds something else than the bot wrote there.
+        """
         try:
-            text = (self.path / name).read_text()
+            values = json.loads((self.path / name).read_text())
         except FileNotFoundError:
             return None
-        try:
-            values = json.loads(text)
         except ValueError:
             values = None
-        if not isinstance(values, dict):
+        if not isinstance(values, dict) or not values.keys() >= set(needed):
             raise FatalError(
                 ErrorCode.STATE_UNUSABLE,
                 f"{self.path / name} does not hold what the bot wrote there; restore it from a backup.",

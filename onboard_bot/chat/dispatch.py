@@ -151,7 +151,13 @@ class Dispatch:
 
     async def _carry_out(self, tx: Transaction, event: RoomEvent, typed: TypedCommand, actor: Actor) -> Message | None:
         """What is to be answered now; None where the answer follows when the outcome is known."""
-        parsed = parse(typed.text, COMMANDS, prefix=self._manners.prefix)
+        line, *more = typed.text.strip().splitlines() or [""]
+        parsed = parse(line, COMMANDS, prefix=self._manners.prefix)
+        if any(other.strip() for other in more):
+            raise OnboardError(
+                ErrorCode.BAD_ARGUMENT,
+                "A command is one line, and nothing of this message was obeyed. Please send each command by itself.",
+            )
         if actor.role < parsed.spec.role and not parsed.help:
             raise OnboardError(
                 ErrorCode.NOT_PERMITTED,

@@ -18,8 +18,8 @@ from onboard_bot.store.transaction import Store
 _log = logging.getLogger(__name__)
 
 _FAULTS_ALLOWED = 10
-# What is due goes by the wall clock, which may be set while we sleep: look often enough to act within ten seconds of any
-# moment (design, section 3, `approval.expires_after`).
+# What is due goes by the wall clock, which may be set while we sleep: look often enough to act within ten seconds
+# (design, section 3, `approval.expires_after`).
 _LONGEST_SLEEP = 5.0
 _LAST_MOMENTS = 7.0
 _UNTIL_SIGNED_IN = 5.0
@@ -51,7 +51,9 @@ class Runner:
             while True:
                 self._store.jobs_added.clear()
                 try:
-                    await self._start_workable()
+                    # Until nothing starts: a thousand jobs of a kind that is full now must not hide the others.
+                    while await self._start_workable():
+                        pass
                     await self._wait()
                 except Exception:  # noqa: BLE001 - the database, most likely; no job is lost by looking again
                     _log.exception("could not look for jobs")
@@ -90,6 +92,10 @@ class Runner:
         except TimeoutError:
             pass
 
+    def _full(self) -> list[str]:
+        """The kinds of which no more may run now."""
+        return [kind for kind, running in self._kinds.items() if running >= self._effects[kind].at_once]
+
     async def _start_workable(self) -> int:
         """Starts what may start now; how many jobs that were."""
         started = 0
@@ -97,7 +103,7 @@ class Runner:
         # As they were before the look: a job that comes to its end during it may still be among what was seen.
         busy = set(self._lanes)
         async with self._store.reading() as tx:
-            firsts = await tx.jobs.first_of_lanes(now=now)
+            firsts = await tx.jobs.first_of_lanes(now=now, without=self._full())
         for job in firsts:
             if job.lane in busy:
                 continue

@@ -94,7 +94,7 @@ class AdminRoom:
             room_id = await self._making.make(plan, await self._creation(), may_exist=not fresh)
             async with self._store.transaction() as tx:
                 await tx.rooms.settle(plan.marker, room_id)
-                await tx.record(Entry(Verb.ADMIN_ROOM_SET, personal={"room_id": room_id, "made_by_bot": True}))
+                await tx.record(Entry(Verb.ADMIN_ROOM_SET, personal={"room_id": room_id}))
         else:
             room_id = plan.room_id
             await self._join(room_id, f"somebody removed the bot from its admin room {room_id}; invite it again")
@@ -142,16 +142,26 @@ class AdminRoom:
             raise NotThereYetError(f"there is no room {room} yet")
         # Known before we are in: the first command may arrive with our own join.
         async with self._store.transaction() as tx:
-            plan = await tx.rooms.find(Purpose.ADMIN)
-            if plan is None or plan.room_id != room_id:
-                if plan is not None and plan.made_by_bot:
-                    await tx.rooms.give_purpose(plan.marker, Purpose.RESTING_ADMIN)
-                elif plan is not None:
-                    await tx.rooms.forget(plan.marker)
-                await tx.rooms.plan(PlannedRoom(self._new_marker(), Purpose.ADMIN, "", room_id, made_by_bot=False))
-                await tx.record(Entry(Verb.ADMIN_ROOM_SET, personal={"room_id": room_id, "made_by_bot": False}))
+            await self._plan_named(tx, room_id)
         await self._join(room_id, f"waiting for an invitation to {room}; invite {self._own_user_id} there")
         return room_id
+
+    async def _plan_named(self, tx: Transaction, room_id: str) -> None:
+        plan = await tx.rooms.find(Purpose.ADMIN)
+        if plan is not None and plan.room_id == room_id:
+            return
+        if plan is not None and plan.made_by_bot:
+            await tx.rooms.give_purpose(plan.marker, Purpose.RESTING_ADMIN)
+        elif plan is not None:
+            await tx.rooms.forget(plan.marker)
+        known = await tx.rooms.of_room(room_id)
+        if known is not None and known.purpose is Purpose.RESTING_ADMIN:
+            await tx.rooms.give_purpose(known.marker, Purpose.ADMIN)
+        else:
+            if known is not None:
+                await tx.rooms.forget(known.marker)
+            await tx.rooms.plan(PlannedRoom(self._new_marker(), Purpose.ADMIN, "", room_id, made_by_bot=False))
+        await tx.record(Entry(Verb.ADMIN_ROOM_SET, personal={"room_id": room_id}))
 
     async def _join(self, room_id: str, waiting_for: str) -> None:
         if await self._is_joined(room_id):

@@ -22,7 +22,11 @@ class ClientApi:
     async def default_room_version(self) -> str:
         """The version that the server gives to a new room."""
         answer = await self._call("GET", "capabilities")
-        return str(answer.get("capabilities", {}).get("m.room_versions", {}).get("default", "1"))
+        try:
+            version = answer["capabilities"]["m.room_versions"]["default"]
+        except (KeyError, TypeError) as error:
+            raise UnreachableError("capabilities without a default room version") from error
+        return _text({"default": version}, "default")
 
     async def login(self, username: str, password: SecretStr, *, device_id: str, device_name: str) -> Json:
         """`POST /login` with a device id of our choice: repeated, it is the same device."""
@@ -118,10 +122,11 @@ class ClientApi:
     async def members(self, room_id: str) -> dict[str, str]:
         """Everybody who did not leave, with their membership."""
         answer = await self._call("GET", "rooms", room_id, "members", query={"not_membership": "leave"})
+        events = [event for event in _list(answer, "chunk") if isinstance(event, dict)]
         return {
-            str(event["state_key"]): str(event.get("content", {}).get("membership"))
-            for event in _list(answer, "chunk")
-            if isinstance(event, dict) and "state_key" in event
+            event["state_key"]: str(event["content"].get("membership"))
+            for event in events
+            if isinstance(event.get("state_key"), str) and isinstance(event.get("content"), dict)
         }
 
     async def send(self, room_id: str, event_type: str, content: Mapping[str, Any], *, transaction_id: str) -> str:

@@ -72,6 +72,7 @@ class Encryption:
         )
         for start in range(0, len(unknown), _USERS_PER_QUERY):
             asked = unknown[start : start + _USERS_PER_QUERY]
+            self._machine.about_to_ask(asked)
             self._machine.learn_devices(await self._api.keys_query(asked), asked)
             self._asked_in_vain |= dict.fromkeys(self._machine.unknown(asked), now)
 

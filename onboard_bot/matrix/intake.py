@@ -1,7 +1,7 @@
 """Owns how a journalled sync body becomes inbox rows: keys first, then gaps, then every wanted event once."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from onboard_bot.matrix.client_api import ClientApi
@@ -75,7 +75,7 @@ class Intake:
             return timeline
         events = list(timeline.events)
         start: str | None = timeline.prev_batch
-        while start is not None and self._own_join(events) is None:
+        while start is not None and not self._begins_with_our_join(events):
             try:
                 page = await self._api.messages_before(timeline.room_id, start=start, end=since)
             except TokenRejectedError:
@@ -93,36 +93,51 @@ class Intake:
         for event in events:
             self._rooms.note(timeline.room_id, event)
         if await tx.rooms.first_join(timeline.room_id) is None:
-            events = await self._since_first_join(tx, timeline, first_sync=first_sync)
+            if first_sync:  # we were in before we knew anything
+                events = events[-1:]
+            joined = next((event for event in events if first_sync or self._is_own_join(event)), None)
+            if joined is None:
+                return
+            await tx.rooms.joined(timeline.room_id, joined["event_id"])
+            if first_sync:
+                return
         planned = await tx.rooms.of_room(timeline.room_id)
         if planned is None:
             return
-        for event in events:
+        for event in self._while_we_were_in(events):
             if not await self._take_event(tx, timeline.room_id, event):
                 await tx.undecrypted.keep(KeptEvent(timeline.room_id, event), now=tx.now)
 
-    async def _since_first_join(self, tx: Transaction, timeline: Timeline, *, first_sync: bool) -> Sequence[Json]:
-        """What came after we did; of a room that we were in before we knew anything, nothing."""
-        index = self._own_join(timeline.events)
-        if index is None and not first_sync:
-            return ()
-        if index is None or first_sync:
-            index = len(timeline.events) - 1
-        if timeline.events:
-            await tx.rooms.joined(timeline.room_id, timeline.events[index]["event_id"])
-        return timeline.events[index + 1 :]
+    def _while_we_were_in(self, events: Sequence[Json]) -> Iterator[Json]:
+        """What was said in our presence: nothing from before a join of ours, or between a leave and the next join."""
+        present = not self._begins_with_our_join(events)
+        for event in events:
+            if self._is_own_membership(event):
+                present = event["content"]["membership"] == "join"
+            elif present:
+                yield event
 
-    def _own_join(self, events: Sequence[Json]) -> int | None:
-        for index, event in enumerate(events):
-            content = event.get("content")
-            if (
-                event.get("type") == "m.room.member"
-                and event.get("state_key") == self._machine.user_id
-                and isinstance(content, Mapping)
-                and content.get("membership") == "join"
-            ):
-                return index
-        return None
+    def _begins_with_our_join(self, events: Sequence[Json]) -> bool:
+        """Whether the first that the events say of us is that we came."""
+        first = next((event for event in events if self._is_own_membership(event)), None)
+        return first is not None and self._is_own_join(first)
+
+    def _is_own_join(self, event: Json) -> bool:
+        """Whether we came by it; a change of our name or picture is a membership event too."""
+        if not self._is_own_membership(event) or event["content"]["membership"] != "join":
+            return False
+        unsigned = event.get("unsigned")
+        before = unsigned.get("prev_content") if isinstance(unsigned, Mapping) else None
+        return not (isinstance(before, Mapping) and before.get("membership") == "join")
+
+    def _is_own_membership(self, event: Json) -> bool:
+        content = event.get("content")
+        return (
+            event.get("type") == "m.room.member"
+            and event.get("state_key") == self._machine.user_id
+            and isinstance(content, Mapping)
+            and isinstance(content.get("membership"), str)
+        )
 
     async def _take_event(self, tx: Transaction, room_id: str, event: Json) -> bool:
         """Puts a wanted event into the inbox; False where its key has not arrived."""

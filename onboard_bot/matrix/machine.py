@@ -21,13 +21,16 @@ from nio.exceptions import EncryptionError
 from nio.responses import KeysClaimResponse, KeysQueryResponse, KeysUploadResponse
 from nio.store import SqliteStore
 
-from onboard_bot.matrix.payload import Decrypted, UndecryptableError, believed
+from onboard_bot.matrix.payload import Decrypted, UndecryptableError, believed, is_shallow
 
 _log = logging.getLogger(__name__)
 
 MEGOLM = "m.megolm.v1.aes-sha2"
 # What malformed input makes of nio and vodozemac; every vodozemac exception is a ValueError.
-_MALFORMED = (ValueError, TypeError, KeyError, AttributeError, IndexError, AssertionError, EncryptionError)
+_MALFORMED = (
+    *(ValueError, TypeError, KeyError, AttributeError, IndexError),
+    *(AssertionError, RecursionError, EncryptionError),
+)
 _DEVICES_PER_MESSAGE = 50
 # Specification, "m.room.encryption": the defaults for rotation.
 _ROTATION_MESSAGES = 100
@@ -54,6 +57,7 @@ class Machine:
         self._store = SqliteStore(user_id, device_id, str(folder), pickle_key=store_key.hex(), database_name="olm.db")
         self._olm = Olm(user_id, device_id, self._store)
         self._known: set[str] = set()
+        self._asked: set[str] = set()
         self._one_time_keys_on_server: int | None = None
         self._fallback_key_used = False
 
@@ -92,12 +96,14 @@ class Machine:
             for kind in ("changed", "left"):
                 users = changes.get(kind)
                 if isinstance(users, list):
-                    self._known.difference_update(user for user in users if isinstance(user, str))
+                    changed = {user for user in users if isinstance(user, str)}
+                    self._known -= changed
+                    self._asked -= changed
         return sum(1 for _ in self._olm.inbound_group_store) > sessions_before
 
     def _receive_to_device(self, raw: object) -> None:
         # Only encrypted events are of use to a bot; nio would also answer verification requests by itself.
-        if not isinstance(raw, Mapping) or raw.get("type") != "m.room.encrypted":
+        if not isinstance(raw, Mapping) or raw.get("type") != "m.room.encrypted" or not is_shallow(raw):
             return
         try:
             event = ToDeviceEvent.parse_event(copy.deepcopy(dict(raw)))
@@ -130,7 +136,7 @@ class Machine:
         try:
             plaintext, index = session.decrypt(content["ciphertext"])
             payload = json.loads(plaintext)
-        except (*_MALFORMED, RecursionError) as error:
+        except _MALFORMED as error:
             raise UndecryptableError(f"malformed: {type(error).__name__}") from error
         self._refuse_replay(session, index, event)
         return believed(payload, room_id, content)
@@ -198,6 +204,10 @@ class Machine:
         """Those whose devices we do not know, or not any more."""
         return set(users) - self._known
 
+    def about_to_ask(self, users: Iterable[str]) -> None:
+        """A `keys/query` goes out: who changes before its answer is here stays unknown."""
+        self._asked |= set(users)
+
     def learn_devices(self, answer: Json, asked: Iterable[str]) -> None:
         """Takes the answer of a `keys/query`; malformed device keys are left out one by one."""
         with self._stored():
@@ -205,7 +215,8 @@ class Machine:
                 devices = answer.get("device_keys", {}).get(user)
                 if not isinstance(devices, Mapping):
                     continue  # their server did not answer; what we knew stays, and they stay unknown
-                self._known.add(user)
+                if user in self._asked:
+                    self._known.add(user)
                 good = {id_: keys for id_, keys in devices.items() if _well_formed(user, id_, keys)}
                 for device in self._olm.device_store[user].values():
                     device.deleted = device.deleted and device.id not in good

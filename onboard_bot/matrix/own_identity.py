@@ -18,7 +18,7 @@ async def sign_in_public(api: ClientApi, machine: Machine, state: StateDir) -> N
 
     An identity that is not ours is left alone.
     """
-    stored = state.read_json(_SEEDS)
+    stored = state.read_json(_SEEDS, "user_id", *USAGES)
     if stored is None:
         identity = Identity(machine.user_id, {usage: secrets.token_bytes(SEED_BYTES) for usage in USAGES})
         state.write_json(_SEEDS, identity.to_stored())

@@ -11,6 +11,26 @@ from typing import Any
 Json = dict[str, Any]
 
 
+# Deeper than any event of the specification, and far from where Python's own recursion ends: nested further, an event
+# would stop whoever copies or stores it, and with it everything that came in the same sync.
+_DEEPEST = 60
+
+
+def is_shallow(value: object) -> bool:
+    """Whether a JSON value is nested no deeper than an honest event."""
+    level: list[object] = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return True
+    return False
+
+
 class UndecryptableError(Exception):
     """The event cannot be read: no key yet (`missing_key`), or it is forged or malformed."""
 
@@ -38,7 +58,7 @@ def believed(payload: object, room_id: str, outer: Mapping[str, Any]) -> Decrypt
     Raises:
         UndecryptableError: It is no event, or claims what an encrypted event cannot be.
     """
-    if not isinstance(payload, Mapping):
+    if not isinstance(payload, Mapping) or not is_shallow(payload):
         raise UndecryptableError("the payload is no event")
     event_type, content = payload.get("type"), payload.get("content")
     if not isinstance(event_type, str) or not isinstance(content, dict):
@@ -47,6 +67,8 @@ def believed(payload: object, room_id: str, outer: Mapping[str, Any]) -> Decrypt
         raise UndecryptableError("the payload belongs to another room")
     if "state_key" in payload or event_type in ("m.room.redaction", "m.room.encrypted", "m.room.member"):
         raise UndecryptableError("state and redactions cannot be encrypted")
-    if "m.relates_to" not in content and "m.relates_to" in outer:
-        content = {**content, "m.relates_to": outer["m.relates_to"]}
+    # Relations stand outside, where the server checked them; what is said of them inside nobody vouches for.
+    content = {key: value for key, value in content.items() if key != "m.relates_to"}
+    if "m.relates_to" in outer:
+        content["m.relates_to"] = outer["m.relates_to"]
     return Decrypted(event_type, content)

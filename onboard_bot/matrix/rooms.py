@@ -62,9 +62,12 @@ class Rooms:
     async def is_encrypted(self, room_id: str) -> bool:
         """Whether the room is encrypted; once it is, it stays so."""
         if not self._encrypted.get(room_id):
+            changes = self._changes
             content = await self._api.state_event(room_id, "m.room.encryption")
             if content is not None and not isinstance(content.get("algorithm"), str):
                 raise UnreachableError("a room's encryption without an algorithm")
+            if content is None and changes != self._changes:
+                return await self.is_encrypted(room_id)  # it may have been turned on while the answer was on its way
             self._encrypted[room_id] = content is not None
         return self._encrypted[room_id]
 
@@ -78,6 +81,7 @@ class Rooms:
         if event.get("type") == "m.room.member":
             self._forget_readers(room_id)
         elif event.get("type") == "m.room.encryption" and not self._encrypted.get(room_id):
+            self._changes += 1
             self._encrypted.pop(room_id, None)
 
     def forget(self, room_id: str) -> None:

@@ -25,6 +25,7 @@ _log = logging.getLogger(__name__)
 
 _ACCOUNT = "account.json"
 SESSION_FILE = "session.json"
+_ACCOUNT_HOLDS = ("username", "password", "registered")
 _DEVICE_NAME = "onboard-bot"
 _DEVICE_ID_LENGTH = 10
 
@@ -86,7 +87,7 @@ class OwnAccount:
         return await self._sign_in(password)
 
     def _refuse_another_accounts_state(self) -> None:
-        account = self._state.read_json(_ACCOUNT)
+        account = self._state.read_json(_ACCOUNT, *_ACCOUNT_HOLDS)
         if account is not None and account["registered"] and account["username"] != self._wish.username:
             raise FatalError(
                 ErrorCode.STATE_UNUSABLE,
@@ -128,7 +129,7 @@ class OwnAccount:
         return Session(session["user_id"], session["device_id"], SecretStr(session["access_token"]))
 
     async def _ensure_registered(self) -> SecretStr:
-        account = self._state.read_json(_ACCOUNT)
+        account = self._state.read_json(_ACCOUNT, *_ACCOUNT_HOLDS)
         if account is not None and account["username"] != self._wish.username:
             account = None  # an earlier name that was never ours
         seen_before = account is not None
@@ -186,14 +187,14 @@ class OwnAccount:
         return Session(session["user_id"], session["device_id"], self._api.transport.token)
 
     def _password(self) -> SecretStr:
-        account = self._state.read_json(_ACCOUNT)
+        account = self._state.read_json(_ACCOUNT, *_ACCOUNT_HOLDS)
         if account is None:
             raise self._lost()
         return SecretStr(account["password"])
 
     def _not_let_in(self) -> FatalError:
         """The password is not the account's; the next start must not take it for settled, both ways out stay open."""
-        account = self._state.read_json(_ACCOUNT)
+        account = self._state.read_json(_ACCOUNT, *_ACCOUNT_HOLDS)
         if account is not None:
             self._state.write_json(_ACCOUNT, account | {"registered": False})
         if self._wish.password_file is None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from onboard_bot.domain.identifiers import is_user_id
+from onboard_bot.matrix.payload import is_shallow
 
 Json = dict[str, Any]
 
@@ -96,8 +97,8 @@ def earlier_events(page: Json) -> tuple[list[Json], str | None]:
     chunk = page.get("chunk")
     events = chunk if isinstance(chunk, list) else []
     following = page.get("end")
-    good = [event for event in reversed(events) if isinstance(event, dict) and isinstance(event.get("event_id"), str)]
-    return good, following if isinstance(following, str) else None
+    good = [event for event in _events({"events": events}) if isinstance(event.get("event_id"), str)]
+    return good[::-1], following if isinstance(following, str) else None
 
 
 def _mapping(value: object) -> Json:
@@ -106,4 +107,6 @@ def _mapping(value: object) -> Json:
 
 def _events(holder: object) -> list[Json]:
     events = _mapping(holder).get("events")
-    return [event for event in events if isinstance(event, dict)] if isinstance(events, list) else []
+    if not isinstance(events, list):
+        return []
+    return [event for event in events if isinstance(event, dict) and is_shallow(event)]

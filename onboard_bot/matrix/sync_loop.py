@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable
 
 from onboard_bot.backoff import Backoff
@@ -11,12 +12,14 @@ from onboard_bot.matrix.encryption import Encryption
 from onboard_bot.matrix.intake import Intake
 from onboard_bot.matrix.sync_body import SyncBody
 from onboard_bot.onboarding.ports import RateLimitedError, RefusedError, TokenRejectedError, UnreachableError
+from onboard_bot.store.engine import StoreUnavailableError
 from onboard_bot.store.journal import JournalledSync
 from onboard_bot.store.transaction import Store
 
 _log = logging.getLogger(__name__)
 
 _LONG_POLL_MS = 30_000
+_TRIES = 3
 # Without lazy loading of members: with it Synapse repeats our own membership after each of our messages, and counts us
 # among the changed device lists, which would make us fetch both anew for every reply.
 _FILTER = json.dumps(
@@ -61,6 +64,7 @@ class SyncLoop:
         self._clock = clock
         self._on_synced = on_synced
         self._pause = 0.0
+        self._indigestible: Counter[int] = Counter()
 
     async def run(self) -> None:
         """Goes on for ever.
@@ -94,7 +98,7 @@ class SyncLoop:
             since = await tx.journal.token()
             pending = await tx.journal.pending()
         for journalled in pending:
-            await self._intake.apply(journalled)
+            await self._apply(journalled)
         asked_at = self._clock.now()
         text = await self._api.sync(since=since, filter_json=_FILTER, timeout_ms=timeout_ms)
         body = SyncBody(text)
@@ -103,10 +107,24 @@ class SyncLoop:
         if body.holds_anything:
             async with self._store.transaction() as tx:
                 seq = await tx.journal.add(since=since, body=text, next_batch=body.next_batch)
-            await self._intake.apply(JournalledSync(seq, since, text))
+            await self._apply(JournalledSync(seq, since, text))
         else:
             async with self._store.transaction() as tx:
                 await tx.journal.skip_to(body.next_batch)
             self._intake.note_keys(body)
         self._on_synced()
         await self._encryption.keep_keys_stocked()
+
+    async def _apply(self, journalled: JournalledSync) -> None:
+        """Applies a body; one that our own code cannot digest is given up in the end, or nothing would follow it."""
+        try:
+            await self._intake.apply(journalled)
+        except (UnreachableError, RateLimitedError, RefusedError, StoreUnavailableError):
+            raise
+        except Exception:
+            self._indigestible[journalled.seq] += 1
+            if self._indigestible[journalled.seq] < _TRIES:
+                raise
+            _log.exception("what came after the sync token %s is lost: it cannot be digested", journalled.since)
+            async with self._store.transaction() as tx:
+                await tx.journal.drop(journalled.seq)

@@ -13,7 +13,11 @@ from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, event
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+StoreUnavailableError = OperationalError
+"""The database cannot be used now: full, locked, gone. What was to be stored is as good as before."""
 
 _READING = "onboard_reading"
 _PRAGMAS = (

@@ -1,6 +1,6 @@
 """Owns the jobs' rows: durable intents to do something outside the database."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,14 +73,14 @@ class Jobs:
         await self._connection.execute(row.on_conflict_do_nothing(index_elements=["key"]))
         self.added = True
 
-    async def first_of_lanes(self, *, now: Timestamp) -> list[Job]:
-        """The next job of each lane where it is due, oldest first.
+    async def first_of_lanes(self, *, now: Timestamp, without: Collection[str] = ()) -> list[Job]:
+        """The next job of each lane where it is due and not of the kinds to leave out, oldest first.
 
         A job that waits for another try holds its lane; one that was never tried and is not due does not.
         """
         workable = (jobs.c.state == "open") & ((jobs.c.run_after <= now) | (jobs.c.attempts > 0))
         firsts = select(func.min(jobs.c.id)).where(workable).group_by(jobs.c.lane)
-        due = jobs.c.id.in_(firsts) & (jobs.c.run_after <= now)
+        due = jobs.c.id.in_(firsts) & (jobs.c.run_after <= now) & jobs.c.kind.not_in(without)
         query = select(jobs).where(due).order_by(jobs.c.id).limit(_AT_A_LOOK)
         return [_job(row) for row in await self._connection.execute(query)]
 

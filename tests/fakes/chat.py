@@ -1,7 +1,8 @@
 """A stateful fake of Matrix as the use cases and effects see it: rooms, members, levels, and what was said.
 
 It answers as Synapse does where that matters: a transaction id makes one event per room, whoever is not joined may not
-speak, a redaction empties an event. It outlives the bot, as a homeserver does.
+speak, a redaction empties an event. It outlives the bot, as a homeserver does. Rooms are encrypted and people have
+devices, unless a test says otherwise; that shows only in what is meant for one person alone.
 """
 
 import copy
@@ -12,7 +13,7 @@ from typing import Any
 
 from onboard_bot.chat.messages import CONTENT_KEY
 from onboard_bot.domain.roles import PowerLevels, read_power_levels
-from onboard_bot.onboarding.ports import RefusedError
+from onboard_bot.onboarding.ports import NotReadableError, RefusedError
 
 BOT = "@onboard:example.org"
 
@@ -90,6 +91,10 @@ class FakeChat:
         self.rooms: dict[str, FakeRoom] = {}
         self.calls: list[str] = []
         self.step: Step = _nothing_happens
+        self.unencrypted = False
+        """Whether what is said can be read by everybody on the way."""
+        self.without_devices: set[str] = set()
+        """People who could read nothing that is encrypted."""
         self._direct: dict[str, str] = {}
         self._sent: dict[tuple[str, str, str], str] = {}
         self._failures: list[_Failure] = []
@@ -124,10 +129,22 @@ class FakeChat:
         room_id = self._direct.get(user_id)
         return None if room_id is None else self.rooms[room_id]
 
-    async def send(self, room_id: str, event_type: str, content: Mapping[str, Any], *, transaction_id: str) -> str:
+    async def send(
+        self,
+        room_id: str,
+        event_type: str,
+        content: Mapping[str, Any],
+        *,
+        transaction_id: str,
+        only_for: str | None = None,
+    ) -> str:
         """Says something, once per room and transaction id."""
         async with self._call("send"):
             room = self._joined(room_id)
+            if only_for is not None and self.unencrypted:
+                raise NotReadableError(f"{room_id} is not encrypted")
+            if only_for in self.without_devices:
+                raise NotReadableError(f"{only_for} has no device that could read it")
             levels = self._levels(room)
             if not levels.may_send(self.own_user_id, event_type):
                 raise _forbidden("You don't have permission to post that to the room.")

@@ -92,15 +92,30 @@ async def test_what_was_asked_while_the_server_was_down_is_done_when_it_is_back(
     await all_is_well_once(room, ada, command)
 
 
-async def test_a_server_that_stays_away_for_hours_is_told_of_and_the_password_kept(room: Room, ada: Person) -> None:
-    room.endpoint.lose_answer_once()
-    command = await room.say(ada, "!register bob")
-    room.endpoint.mode = "unreachable_502"
-    await room.wait(3700)
-    (answer,) = room.answers_to(command)
-    assert (answer.about["state"], answer.about["error"]) == ("unknown", "homeserver_unreachable")
-    assert await room.states() == ["unknown"]
-    assert [row[0] is None for row in await room.rows("SELECT sealed_password FROM requests")] == [False]
+@pytest.mark.parametrize("lost", [False, True], ids=["nothing was done", "the answer got lost"])
+@pytest.mark.parametrize("kind", ["502", "nothing listens"])
+async def test_a_server_that_stays_away_for_hours_makes_the_account_when_it_is_back(
+    room: Room, ada: Person, kind: str, *, lost: bool
+) -> None:
+    if lost:
+        room.endpoint.lose_answer_once()
+        command = await room.say(ada, "!register bob")
+    if kind == "502":
+        room.endpoint.mode = "unreachable_502"
+    else:
+        await room.endpoint.stop()
+    if not lost:
+        command = await room.say(ada, "!register bob")
+    await room.wait(8 * 3600)
+    assert room.said == []
+    assert await room.states() == ["creating"]
+    if kind == "502":
+        room.endpoint.mode = "ok"
+    else:
+        await room.endpoint.start()
+    await room.wait(120)
+    await all_is_well_once(room, ada, command)
+    assert len(logins(room)) == lost
 
 
 @pytest.mark.parametrize(
@@ -222,7 +237,7 @@ async def test_credentials_that_the_server_refuses_to_bring_are_told_of_once_and
     await room.wait(3600)
     created, refused = room.answers_to(command)
     assert created.about["state"] == "created"
-    assert refused.about["error"] == "homeserver_refused"
+    assert refused.about["error"] == "not_delivered"
     assert len(room.direct(ada)) == 1
 
 

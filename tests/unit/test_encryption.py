@@ -1,9 +1,10 @@
 """What the bot sends can be read by every device that should, and what strangers send does no harm."""
 
+import asyncio
 import base64
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from onboard_bot.matrix.cross_signing import USAGES, ForeignIdentityError, Ident
 from onboard_bot.matrix.encryption import Encryption
 from onboard_bot.matrix.machine import Machine
 from onboard_bot.matrix.payload import UndecryptableError
-from onboard_bot.onboarding.ports import UnreachableError
+from onboard_bot.onboarding.ports import NotReadableError, UnreachableError
 from tests.fakes.key_server import KeyApi, KeyServer
 
 ROOM = "!room:example.org"
@@ -130,6 +131,107 @@ async def test_a_failed_step_of_key_sharing_is_mended_by_the_next_try(world: Wor
     with pytest.raises(UnreachableError):
         await bot.send("never", ADA)
     assert await ada.read(await bot.send("at last", ADA)) == "at last"
+
+
+class Silence:
+    """Servers of other people that do not answer for them, as `keys/query` shows it."""
+
+    def __init__(self, bot: Device, *users: str) -> None:
+        self.users = set(users)
+        self._ask = bot.api.keys_query
+        bot.api.keys_query = self.keys_query  # type: ignore[method-assign]
+
+    async def keys_query(self, users: Sequence[str]) -> dict[str, Any]:
+        answer = await self._ask(users)
+        for user in self.users:
+            answer["device_keys"].pop(user, None)
+        return answer | {"failures": {user.partition(":")[2]: {} for user in self.users}}
+
+
+def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """The time that the event loop goes by is as much later."""
+    loop = asyncio.get_running_loop()
+    now = loop.time
+    monkeypatch.setattr(loop, "time", lambda: now() + seconds)
+
+
+async def test_somebody_whose_server_is_silent_holds_nobody_else_up(world: World) -> None:
+    bot = await world.device(BOT, "BOT")
+    ada, bob = await world.device(ADA, "PHONE"), await world.device(BOB, "PHONE")
+    Silence(bot, BOB)
+    event = await bot.send("hello", ADA, BOB)
+    assert await ada.read(event) == "hello"
+    with pytest.raises(UndecryptableError):
+        await bob.read(event)
+
+
+async def test_somebody_whose_server_was_silent_is_asked_for_again_later_and_not_at_every_message(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bot = await world.device(BOT, "BOT")
+    ada, bob = await world.device(ADA, "PHONE"), await world.device(BOB, "PHONE")
+    silence = Silence(bot, BOB)
+    for body in ("one", "two", "three"):
+        assert await ada.read(await bot.send(body, ADA, BOB)) == body
+    assert bot.api.calls.count("keys_query") == 1
+    silence.users.clear()
+    later(monkeypatch, 3600)
+    event = await bot.send("four", ADA, BOB)
+    assert bot.api.calls.count("keys_query") == 2
+    assert [await ada.read(event), await bob.read(event)] == ["four", "four"]
+    await bot.send("five", ADA, BOB)
+    assert bot.api.calls.count("keys_query") == 2
+
+
+async def test_a_server_that_falls_silent_takes_no_devices_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    bot = await world.device(BOT, "BOT")
+    bob = await world.device(BOB, "PHONE")
+    await bot.send("one", BOB)
+    Silence(bot, BOB)
+    bot.machine.receive({"device_lists": {"changed": [BOB]}})
+    assert await bob.read(await bot.send("two", BOB)) == "two"
+    later(monkeypatch, 3600)
+    assert await bob.read(await bot.send("three", BOB)) == "three"
+
+
+async def only_for_ada(bot: Device, *readers: str) -> dict[str, Any]:
+    """What only Ada is to read."""
+    content = await bot.encryption.encrypt(ROOM, readers, "m.room.message", {"body": "secret"}, only_for=ADA)
+    return {"type": "m.room.encrypted", "event_id": "$secret", "sender": BOT, "content": content}
+
+
+async def test_what_is_for_one_person_goes_out_once_one_of_their_devices_can_read_it(world: World) -> None:
+    bot = await world.device(BOT, "BOT")
+    await world.device(BOB, "PHONE")
+    with pytest.raises(NotReadableError):
+        await only_for_ada(bot, ADA, BOB)
+    await bot.send("others go on talking", ADA, BOB)
+    ada = await world.device(ADA, "PHONE")
+    bot.machine.receive({"device_lists": {"changed": [ADA]}})
+    assert await ada.read(await only_for_ada(bot, ADA, BOB)) == "secret"
+
+
+async def test_what_is_for_one_person_waits_while_their_device_has_no_key_to_begin_with(world: World) -> None:
+    bot = await world.device(BOT, "BOT")
+    ada = await world.device(ADA, "PHONE")
+    keys = world.server.one_time_keys.pop((ADA, "PHONE"))
+    fallback = world.server.fallback_keys.pop((ADA, "PHONE"), None)
+    with pytest.raises(NotReadableError):
+        await only_for_ada(bot, ADA)
+    world.server.one_time_keys[(ADA, "PHONE")] = keys
+    if fallback is not None:
+        world.server.fallback_keys[(ADA, "PHONE")] = fallback
+    assert await ada.read(await only_for_ada(bot, ADA)) == "secret"
+
+
+async def test_what_is_for_one_person_waits_when_they_have_signed_their_last_device_out(world: World) -> None:
+    bot = await world.device(BOT, "BOT")
+    await world.device(ADA, "PHONE")
+    await only_for_ada(bot, ADA)
+    world.server.devices[ADA].clear()
+    bot.machine.receive({"device_lists": {"changed": [ADA]}})
+    with pytest.raises(NotReadableError):
+        await only_for_ada(bot, ADA)
 
 
 async def test_both_sides_read_each_other_after_restarts(world: World) -> None:

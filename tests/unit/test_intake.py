@@ -11,7 +11,7 @@ from onboard_bot.clock import SystemClock
 from onboard_bot.matrix.intake import Intake
 from onboard_bot.matrix.machine import Machine
 from onboard_bot.matrix.rooms import Rooms
-from onboard_bot.onboarding.ports import UnreachableError
+from onboard_bot.onboarding.ports import RefusedError, TokenRejectedError, UnreachableError
 from onboard_bot.store.engine import Database, sqlite_url
 from onboard_bot.store.rooms import PlannedRoom, Purpose
 from onboard_bot.store.schema import bring_up_to_date
@@ -29,13 +29,19 @@ class History:
     def __init__(self) -> None:
         self.events: list[Json] = []
         self.calls: list[tuple[str, str | None]] = []
-        self.fail = False
+        self.fail: Exception | None = None
+        self.pages: list[Any] = []
+        """Answered first, whatever the question."""
 
     async def messages_before(self, room_id: str, *, start: str, end: str | None) -> Json:
-        assert room_id == ADMIN_ROOM
+        assert room_id == ADMIN_ROOM, "only the rooms that the bot has a purpose for are worth asking about"
         self.calls.append((start, end))
-        if self.fail:
-            raise UnreachableError("502")
+        assert len(self.calls) < 50, "the walk does not end"
+        if self.fail is not None:
+            raise self.fail
+        if self.pages:
+            wrong: Json = self.pages.pop(0)
+            return wrong
         at = int(start.removeprefix("t"))
         page = self.events[max(0, at - 2) : at]
         return {"chunk": page[::-1], **({"end": f"t{at - 2}"} if at > 2 else {})}
@@ -133,13 +139,61 @@ async def test_a_gap_is_walked_back_to_the_last_sync(desk: Desk) -> None:
 async def test_a_gap_that_cannot_be_fetched_now_is_fetched_later_and_nothing_is_lost(desk: Desk) -> None:
     await desk.in_the_room_already()
     desk.history.events = [message(1)]
-    desk.history.fail = True
+    desk.history.fail = UnreachableError("502")
     with pytest.raises(UnreachableError):
         await desk.receive(sync(message(2), limited=True, prev_batch="t1"))
     assert await desk.inbox() == []
-    desk.history.fail = False
+    desk.history.fail = None
     await desk.replay()
     assert await desk.inbox() == ["$1", "$2"]
+
+
+@pytest.mark.parametrize(("status", "errcode"), [(403, "M_FORBIDDEN"), (404, "M_NOT_FOUND"), (400, "M_INVALID_PARAM")])
+async def test_a_gap_that_the_server_keeps_to_itself_does_not_keep_back_what_is_at_hand(
+    desk: Desk, status: int, errcode: str
+) -> None:
+    await desk.in_the_room_already()
+    desk.history.fail = RefusedError(status, {"errcode": errcode})
+    await desk.receive(sync(message(2), message(3), limited=True, prev_batch="t1"))
+    assert await desk.inbox() == ["$2", "$3"]
+    await desk.receive(sync(message(4), next_batch="s3"))
+    assert await desk.inbox() == ["$4"]
+
+
+async def test_a_gap_is_no_reason_to_lose_anything_while_the_session_is_being_renewed(desk: Desk) -> None:
+    await desk.in_the_room_already()
+    desk.history.events = [message(1)]
+    desk.history.fail = TokenRejectedError(401, {"errcode": "M_UNKNOWN_TOKEN", "soft_logout": True})
+    with pytest.raises(TokenRejectedError):
+        await desk.receive(sync(message(2), limited=True, prev_batch="t1"))
+    desk.history.fail = None
+    await desk.replay()
+    assert await desk.inbox() == ["$1", "$2"]
+
+
+async def test_gaps_of_rooms_without_a_purpose_are_left_alone(desk: Desk) -> None:
+    await desk.receive(sync(own_join(), message(1), room=OTHER_ROOM, limited=True, prev_batch="t5"))
+    assert desk.history.calls == []
+    assert await desk.inbox() == []
+
+
+@pytest.mark.parametrize("start", ["t1", "t7"])
+async def test_a_page_that_leads_to_itself_is_the_last(desk: Desk, start: str) -> None:
+    await desk.in_the_room_already()
+    desk.history.pages = [{"chunk": [message(1)], "end": start}] * 3
+    await desk.receive(sync(message(2), limited=True, prev_batch=start))
+    assert await desk.inbox() == ["$1", "$2"]
+    assert len(desk.history.calls) == 1
+
+
+@pytest.mark.parametrize(
+    "page", [{}, {"chunk": None}, {"chunk": 5}, {"chunk": [None, 5, {}], "end": 5}, {"chunk": [], "end": "t0"}]
+)
+async def test_a_page_of_nonsense_ends_the_walk_and_stops_nothing(desk: Desk, page: Json) -> None:
+    await desk.in_the_room_already()
+    desk.history.pages = [page]
+    await desk.receive(sync(message(2), limited=True, prev_batch="t1"))
+    assert await desk.inbox() == ["$2"]
 
 
 async def test_nothing_before_the_bots_first_join_is_obeyed(desk: Desk) -> None:
@@ -159,9 +213,41 @@ async def test_of_a_room_that_the_account_was_in_before_only_what_follows_is_obe
     assert await desk.inbox() == ["$new"]
 
 
-async def test_a_second_join_does_not_hide_what_was_said_since_the_first(desk: Desk) -> None:
+def own_member(event_id: str, membership: str, before: str | None = None) -> Json:
+    event = {**own_join(event_id), "content": {"membership": membership}}
+    return event if before is None else {**event, "unsigned": {"prev_content": {"membership": before}}}
+
+
+async def test_a_change_of_the_bots_own_name_hides_nothing_also_in_a_gap(desk: Desk) -> None:
     await desk.in_the_room_already()
-    await desk.receive(sync(message(1), own_join("$again"), message(2)))
+    desk.history.events = [message(1), message(2), own_member("$renamed", "join", before="join")]
+    await desk.receive(sync(message(3), limited=True, prev_batch="t3"))
+    assert await desk.inbox() == ["$1", "$2", "$3"]
+
+
+async def test_what_was_said_while_the_bot_was_out_is_not_obeyed(desk: Desk) -> None:
+    await desk.in_the_room_already()
+    kicked, back = own_member("$kicked", "leave", before="join"), own_member("$back", "join", before="invite")
+    await desk.receive(sync(message(1), kicked, message("out"), back, message(2)))
+    await desk.receive(
+        sync(message("out too"), own_member("$again", "join", before="leave"), message(3), next_batch="s3")
+    )
+    assert await desk.inbox() == ["$1", "$2", "$3"]
+
+
+def nested(depth: int) -> Json:
+    value: Any = []
+    for _ in range(depth):
+        value = [value]
+    return {**message("deep"), "content": {"msgtype": "m.text", "body": "!x", "x": value}}
+
+
+@pytest.mark.parametrize("depth", [100, 400, 900])
+async def test_an_event_that_is_nested_too_deep_harms_nobody(desk: Desk, depth: int) -> None:
+    await desk.in_the_room_already()
+    body = json.loads(sync(message(1), nested(depth), message(2)))
+    body["to_device"] = {"events": [{**nested(depth), "type": "m.room.encrypted"}]}
+    await desk.receive(json.dumps(body))
     assert await desk.inbox() == ["$1", "$2"]
 
 
@@ -196,6 +282,16 @@ async def test_an_invitation_is_one_intent_however_often_its_body_is_applied(des
     async with desk.store.reading() as tx:
         (job,) = await tx.jobs.first_of_lanes(now=tx.now)
     assert job.payload == {"room_id": OTHER_ROOM, "inviter": ADA, "is_direct": False}
+
+
+async def test_a_stranger_cannot_pass_for_somebody_else_who_invites(desk: Desk) -> None:
+    forged = {"type": "m.room.member", "state_key": BOT, "sender": ADA, "content": {"membership": "invite"}}
+    real = {**forged, "sender": "@eve:evil.org"}
+    invite = {OTHER_ROOM: {"invite_state": {"events": [forged, real]}}}
+    await desk.receive(json.dumps({"next_batch": "s2", "rooms": {"invite": invite}}))
+    async with desk.store.reading() as tx:
+        jobs = await tx.jobs.first_of_lanes(now=tx.now)
+    assert [job.payload["inviter"] for job in jobs] == ["@eve:evil.org"]
 
 
 @pytest.mark.parametrize(

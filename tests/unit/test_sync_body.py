@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from onboard_bot.domain.identifiers import is_user_id
 from onboard_bot.matrix.sync_body import Invitation, SyncBody
 
 US = "@onboard:example.org"
@@ -54,7 +55,7 @@ def test_no_body_makes_reading_fail_but_one_that_is_no_sync_answer(value: Any) -
         assert all(isinstance(event["event_id"], str) for event in timeline.events)
         assert isinstance(timeline.prev_batch, str | None)
     for invited in body.invitations(US):
-        assert isinstance(invited.inviter, str)
+        assert is_user_id(invited.inviter)
     assert all(isinstance(room_id, str) for room_id in body.left())
 
 
@@ -97,11 +98,45 @@ def test_an_invitation_to_us_names_who_invites() -> None:
         {"content": {"membership": "join"}},
         {"content": []},
         {"sender": 5},
+        {"sender": ""},
+        {"sender": "ada"},
+        {"sender": "@ada"},
+        {"sender": "@ada:example.org\n!register"},
+        {"sender": "@" + "a" * 300 + ":example.org"},
+        {"sender": "@\ud800:example.org"},
         {"type": "m.room.topic"},
     ],
 )
 def test_what_is_no_invitation_to_us_is_none(event: dict[str, Any]) -> None:
     assert list(body(invite={"!room": invitation(**event)}).invitations(US)) == []
+
+
+def told(*events: dict[str, Any]) -> list[Invitation]:
+    """What an invitation with these membership events says."""
+    return list(body(invite={"!room": {"invite_state": {"events": list(events)}}}).invitations(US))
+
+
+def ours(sender: str, membership: str = "invite", *, is_direct: bool = True) -> dict[str, Any]:
+    content = {"membership": membership, "is_direct": is_direct}
+    return {"type": "m.room.member", "state_key": US, "sender": sender, "content": content}
+
+
+def test_the_inviter_is_who_our_own_server_names_last_whatever_the_others_made_stand_before_it() -> None:
+    """The list is the inviting server's but for its end, where our server puts the invitation that it has checked."""
+    other = {"type": "m.room.member", "state_key": "@eve:evil.org", "sender": "@eve:evil.org", "content": {}}
+    real = ours("@eve:evil.org", is_direct=False)
+    invited = [Invitation("!room", "@eve:evil.org", is_direct=False)]
+    assert told(ours("@ada:example.org"), real) == invited
+    assert told(ours("@ada:example.org"), real, other) == invited
+    assert told(ours("@ada:example.org"), ours("@ada:example.org"), other, real) == invited
+
+
+@pytest.mark.parametrize(
+    "last",
+    [ours("@eve:evil.org", "leave"), ours("@eve:evil.org", "ban"), ours("no user id"), ours("@eve:evil.org", "")],
+)
+def test_where_the_last_word_about_us_is_no_invitation_an_earlier_one_makes_none(last: dict[str, Any]) -> None:
+    assert told(ours("@ada:example.org"), last) == []
 
 
 def test_keys_alone_are_worth_keeping_and_counts_are_not() -> None:
