@@ -47,9 +47,12 @@ class Intake:
         body = SyncBody(journalled.body)
         keys_arrived = self._machine.receive(body.raw)
         async with self._store.reading() as tx:
-            wanted = {t.room_id for t in body.timelines() if await tx.rooms.of_room(t.room_id) is not None}
+            ours = {t.room_id for t in body.timelines() if await tx.rooms.of_room(t.room_id) is not None}
+            new = {room_id for room_id in ours if await tx.rooms.first_join(room_id) is None}
         timelines = [
-            await self._whole(timeline, journalled.since) if timeline.room_id in wanted else timeline
+            await self._whole(timeline, journalled.since, is_new=timeline.room_id in new)
+            if timeline.room_id in ours
+            else timeline
             for timeline in body.timelines()
         ]
         for room_id in body.left():
@@ -67,15 +70,15 @@ class Intake:
         """Takes the key counts and device changes of a body that holds no events."""
         self._machine.receive(body.raw)
 
-    async def _whole(self, timeline: Timeline, since: str | None) -> Timeline:
-        """The timeline with what was left out of it, back to the last sync or to our first join."""
+    async def _whole(self, timeline: Timeline, since: str | None, *, is_new: bool) -> Timeline:
+        """The timeline with what was left out of it, back to the last sync; of a new room, back to our first join."""
         if timeline.state_changed or timeline.limited:
             self._rooms.forget(timeline.room_id)
         if not timeline.limited or since is None or timeline.prev_batch is None:
             return timeline
         events = list(timeline.events)
         start: str | None = timeline.prev_batch
-        while start is not None and not self._begins_with_our_join(events):
+        while start is not None and not (is_new and any(map(self._is_own_join, events))):
             try:
                 page = await self._api.messages_before(timeline.room_id, start=start, end=since)
             except TokenRejectedError:
@@ -110,25 +113,19 @@ class Intake:
 
     def _while_we_were_in(self, events: Sequence[Json]) -> Iterator[Json]:
         """What was said in our presence: nothing from before a join of ours, or between a leave and the next join."""
-        present = not self._begins_with_our_join(events)
+        first = next((event for event in events if self._is_own_membership(event)), None)
+        present = first is None or _were_in_before(first)
         for event in events:
             if self._is_own_membership(event):
                 present = event["content"]["membership"] == "join"
             elif present:
                 yield event
 
-    def _begins_with_our_join(self, events: Sequence[Json]) -> bool:
-        """Whether the first that the events say of us is that we came."""
-        first = next((event for event in events if self._is_own_membership(event)), None)
-        return first is not None and self._is_own_join(first)
-
     def _is_own_join(self, event: Json) -> bool:
         """Whether we came by it; a change of our name or picture is a membership event too."""
         if not self._is_own_membership(event) or event["content"]["membership"] != "join":
             return False
-        unsigned = event.get("unsigned")
-        before = unsigned.get("prev_content") if isinstance(unsigned, Mapping) else None
-        return not (isinstance(before, Mapping) and before.get("membership") == "join")
+        return not _were_in_before(event)
 
     def _is_own_membership(self, event: Json) -> bool:
         content = event.get("content")
@@ -170,6 +167,15 @@ class Intake:
         for kept in await tx.undecrypted.all():
             if await self._take_event(tx, kept.room_id, kept.event):
                 await tx.undecrypted.drop(kept.event["event_id"])
+
+
+def _were_in_before(event: Json) -> bool:
+    """Whether we were in the room before this membership event of ours."""
+    unsigned = event.get("unsigned")
+    before = unsigned.get("prev_content") if isinstance(unsigned, Mapping) else None
+    if isinstance(before, Mapping):
+        return before.get("membership") == "join"
+    return event["content"]["membership"] in ("leave", "ban")
 
 
 def answer_invitation(invitation: Invitation, *, seen_in: str) -> NewJob:

@@ -235,6 +235,20 @@ async def test_what_was_said_while_the_bot_was_out_is_not_obeyed(desk: Desk) -> 
     assert await desk.inbox() == ["$1", "$2", "$3"]
 
 
+async def test_what_was_said_between_the_invitation_and_the_first_join_is_not_obeyed(desk: Desk) -> None:
+    invited, joined = own_member("$invited", "invite"), own_member("$join", "join", before="invite")
+    await desk.receive(sync(message("old"), invited, message("early"), joined, message("new")))
+    assert await desk.inbox() == ["$new"]
+
+
+async def test_what_was_said_before_a_kick_that_came_while_the_bot_was_away_is_obeyed(desk: Desk) -> None:
+    await desk.in_the_room_already()
+    kicked, back = own_member("$kicked", "leave", before="join"), own_member("$back", "join", before="invite")
+    desk.history.events = [message(1), kicked, message("out")]
+    await desk.receive(sync(back, message(2), limited=True, prev_batch="t3"))
+    assert await desk.inbox() == ["$1", "$2"]
+
+
 def nested(depth: int) -> Json:
     value: Any = []
     for _ in range(depth):
