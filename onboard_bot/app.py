@@ -54,8 +54,10 @@ from onboard_bot.web.ops import listen, ops_app
 
 _log = logging.getLogger(__name__)
 
-_LAST_MOMENTS = 8.0
+_LAST_MOMENTS = 6.0
 _EPOCH_BYTES = 16
+# A server whose parts disagree about the session must not be asked in a circle.
+_AFTER_RENEWAL = 1.0
 
 UNSIGNED_DEVICES_NOTE = (
     "encryption.unsigned_devices: refuse is not available yet; until it is, everybody's devices are served (allow)."
@@ -126,6 +128,7 @@ class Bot:
             wish = BotWish(config.bot.username, config.bot.display_name, config.bot.password_file)
             own_account = OwnAccount(state, wish, backend, api, secrets.choice)
             session = await self._patience.until_done(own_account.open)
+            self._patience.renew = own_account.renew
             machine = _machine(state, session)
             stack.callback(machine.close)
             matrix = self._matrix(api, machine, store)
@@ -153,7 +156,8 @@ class Bot:
                     if not error.soft:
                         raise
                     _log.warning("the session expired; signing in again on the same device")
-                    await self._patience.until_done(own_account.open)
+                    await self._patience.until_done(own_account.renew)
+                    await self._clock.sleep(_AFTER_RENEWAL)
 
     async def _serve(self, **parts: Coroutine[Any, Any, None]) -> None:
         """Runs the parts until one of them ends, or the bot is stopped."""

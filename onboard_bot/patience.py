@@ -30,6 +30,8 @@ class Patience:
     def __init__(self, clock: Clock, on_waiting: Callable[[str], None]) -> None:
         self._clock = clock
         self._on_waiting = on_waiting
+        self.renew: Callable[[], Awaitable[object]] | None = None
+        """What brings an expired session back; None until there is one."""
 
     async def until_done(self, step: Callable[[], Awaitable[T]]) -> T:
         """The step's result, whenever it comes.
@@ -42,8 +44,13 @@ class Patience:
         while True:
             try:
                 return await step()
-            except (FatalError, TokenRejectedError):
+            except FatalError:
                 raise
+            except TokenRejectedError as error:
+                if not error.soft or self.renew is None or step == self.renew:
+                    raise
+                await self.until_done(self.renew)
+                continue
             except RateLimitedError as error:
                 wait, why = error.wait, str(error)
             except TryLater as error:

@@ -21,7 +21,7 @@ _FAULTS_ALLOWED = 10
 # What is due goes by the wall clock, which may be set while we sleep: look often enough to act within ten seconds
 # (design, section 3, `approval.expires_after`).
 _LONGEST_SLEEP = 5.0
-_LAST_MOMENTS = 7.0
+_LAST_MOMENTS = 5.0
 _UNTIL_SIGNED_IN = 5.0
 _AFTER_STORE_FAULT = 1.0
 

@@ -100,6 +100,8 @@ class ClientApi:
         except RefusedError as error:
             if error.errcode == "M_NOT_FOUND":
                 return None
+            if error.errcode == "M_UNRECOGNIZED":  # something on the way that is no homeserver
+                raise UnreachableError("a room's state that was not looked for") from error
             raise
 
     async def state(self, room_id: str) -> list[Json]:

@@ -1,13 +1,17 @@
 """Owns the encrypted room between the bot and one person."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 from onboard_bot.matrix.client_api import ClientApi
 from onboard_bot.matrix.room_making import ENCRYPTION, NO_GUESTS, RoomMaking
 from onboard_bot.matrix.rooms import Rooms
+from onboard_bot.onboarding.ports import RefusedError, TokenRejectedError
 from onboard_bot.store.rooms import PlannedRoom, Purpose
 from onboard_bot.store.transaction import Store
+
+_log = logging.getLogger(__name__)
 
 
 class DirectRooms:
@@ -25,12 +29,12 @@ class DirectRooms:
     async def with_person(self, user_id: str) -> str:
         """A room that the person is in or invited to; its id.
 
-        A person who left is invited again, and a room whose making ended in a refused invitation is used all the same:
-        a new one each time would leave a trail of empty rooms.
+        A room that the person left is left, too. One whose making ended in a refused invitation is kept: a new one at
+        each try would leave a trail of empty rooms.
         """
         async with self._store.reading() as tx:
             plan = await tx.rooms.find(Purpose.DIRECT, user_id)
-        if plan is not None and plan.room_id is not None and plan.room_id not in await self._api.joined_rooms():
+        if plan is not None and plan.room_id is not None and await self._is_over(plan.room_id, user_id):
             async with self._store.transaction() as tx:
                 await tx.rooms.forget(plan.marker)
             plan = None
@@ -46,9 +50,25 @@ class DirectRooms:
                 await tx.rooms.settle(plan.marker, room_id)
             if fresh:
                 return room_id
-        if await self._rooms.membership(room_id, user_id) not in ("join", "invite"):
+        if await self._api.state_event(room_id, "m.room.member", user_id) is None:
             await self._api.invite(room_id, user_id)
         return room_id
+
+    async def _is_over(self, room_id: str, user_id: str) -> bool:
+        """Whether one of the two is gone; if it is the person, the bot goes too."""
+        if room_id not in await self._api.joined_rooms():
+            return True
+        if await self._api.state_event(room_id, "m.room.member", user_id) is None:
+            return False
+        if await self._rooms.membership(room_id, user_id) in ("join", "invite"):
+            return False
+        try:
+            await self._api.leave(room_id)
+        except TokenRejectedError:
+            raise
+        except RefusedError as error:
+            _log.info("could not leave %s: %s", room_id, error)
+        return True
 
 
 def _creation(user_id: str) -> dict[str, Any]:

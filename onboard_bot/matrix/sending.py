@@ -13,7 +13,7 @@ from onboard_bot.onboarding.ports import NotReadableError
 # Never encrypted: reactions, so that servers can count them (specification, "Encrypting relations", and what every
 # client does).
 _IN_CLEAR = frozenset({"m.reaction"})
-_LAST_MOMENTS = 2.0
+_LAST_MOMENTS = 1.0
 
 
 class Sending:

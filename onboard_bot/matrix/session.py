@@ -124,9 +124,13 @@ class OwnAccount:
                     f"The bot's session was signed out by somebody. If that was a mistake, delete {SESSION_FILE} and"
                     f" the folder crypto/ in {self._state.path} and start again: the bot signs in as a new device.",
                 ) from error
-            self._api.transport.token = None
-            return await self._sign_in(self._password())
+            return await self.renew()
         return Session(session["user_id"], session["device_id"], SecretStr(session["access_token"]))
+
+    async def renew(self) -> Session:
+        """A new token for the same device, after the old one expired (specification, "Soft logout")."""
+        self._api.transport.token = None
+        return await self._sign_in(self._password())
 
     async def _ensure_registered(self) -> SecretStr:
         account = self._state.read_json(_ACCOUNT, *_ACCOUNT_HOLDS)

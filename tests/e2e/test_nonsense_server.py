@@ -158,7 +158,7 @@ async def test_one_wrong_answer_about_encryption_makes_nobody_speak_in_clear_tex
         command = await desk.admin.say(desk.room_id, f"!register {user_id}")
         await meeting.seen(2)
         between.leave_alone()
-        answer = await desk.admin.reply_to(command, within=40)
+        answer = await desk.admin.reply_to(command, within=40, kind="account")
         assert (answer.encrypted, answer.about["state"]) == (True, "created")
         assert (await desk.credentials(user_id)).encrypted
         for room_id in await view.rooms_of(desk.bot_id):

@@ -77,17 +77,27 @@ async def test_there_is_one_room_for_each_person_also_after_a_restart(desk: Desk
     assert len(desk.server.rooms) == 2
 
 
-async def test_a_person_who_left_is_invited_again_into_the_same_room(desk: Desk) -> None:
-    room = await desk.room_with(ADA)
-    room.set_membership(ADA, "leave")
-    assert await desk.room_with(ADA) == room
-    assert room.membership(ADA) == "invite"
-    assert desk.ours == [room.room_id]
+@pytest.mark.parametrize("membership", ["leave", "ban"])
+async def test_a_room_that_the_person_left_is_left_and_another_one_made(desk: Desk, membership: str) -> None:
+    old = await desk.room_with(ADA)
+    old.set_membership(ADA, membership)
+    new = await desk.room_with(ADA)
+    assert new != old
+    assert new.membership(ADA) == "invite"
+    assert desk.ours == [new.room_id]
+    assert await desk.room_with(ADA) == new
+
+
+async def test_a_room_that_cannot_be_left_does_not_keep_the_next_one_back(desk: Desk) -> None:
+    old = await desk.room_with(ADA)
+    old.set_membership(ADA, "leave")
+    with desk.server.wrong("POST", "/leave", (403, {"errcode": "M_FORBIDDEN"})):
+        assert await desk.room_with(ADA) != old
 
 
 async def test_somebody_who_cannot_be_invited_costs_one_room_however_often_it_is_tried(desk: Desk) -> None:
     room = await desk.room_with(ADA)
-    room.set_membership(ADA, "leave")
+    del room.state["m.room.member", ADA]
     with desk.server.wrong("POST", "/invite", (403, {"errcode": "M_FORBIDDEN"})):
         for _ in range(5):
             with pytest.raises(RefusedError):
