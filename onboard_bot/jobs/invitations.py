@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from onboard_bot.domain.roles import ADMIN_LEVEL
-from onboard_bot.jobs.effect import Effect, Record
+from onboard_bot.jobs.effect import Effect, PostponedError, Record
 from onboard_bot.onboarding.ports import Membership, RefusedError, RoomView
 from onboard_bot.store.jobs import Job
 from onboard_bot.store.rooms import Purpose
@@ -115,9 +115,11 @@ class InviteAdmin(Effect[WantedAdmin]):
         membership = await self._view.membership(room_id, user_id)
         if membership == "ban":
             return None
+        content = await self._membership.state_event(room_id, "m.room.power_levels")
+        if content is None:  # the server is still at work on a room whose making was cut off
+            raise PostponedError("the room has no power levels yet", wait=1)
         levels = await self._view.power_levels(room_id)
         if levels.of(user_id) < ADMIN_LEVEL:
-            content = await self._membership.state_event(room_id, "m.room.power_levels") or {}
             content = {**content, "users": {**content.get("users", {}), user_id: ADMIN_LEVEL}}
             await self._membership.set_state(room_id, "m.room.power_levels", content)
         if membership not in ("join", "invite"):
