@@ -10,7 +10,8 @@ LOCK := .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 
 	--no-emit-index-url --no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs bench clean lock
+.PHONY: help demo test lint format docs bench cuts chaos outages hostile limits clean lock
+LONG = $(BIN)/python -m pytest --long --capture=no --quiet
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 help: ## list what can be made
@@ -39,6 +40,21 @@ docs: $(VENV)/.dev ## write the generated references anew
 
 bench: $(VENV)/.dev ## measure how long an account takes, beside the floor
 	@$(BIN)/python -m bench
+
+cuts: $(VENV)/.dev ## cut, or kill the bot at, every request of a registration
+	@$(LONG) tests/e2e/test_cuts.py
+
+chaos: $(VENV)/.dev ## kill the bot at random, again and again, while three people type
+	@$(LONG) tests/e2e/test_chaos.py
+
+outages: $(VENV)/.dev ## take the homeserver away in every way, and count what the bot asks meanwhile
+	@$(LONG) tests/e2e/test_outages.py
+
+hostile: $(VENV)/.dev ## throw many thousands of malformed and forged events at the bot
+	@$(LONG) tests/hostile
+
+limits: $(VENV)/.dev ## forty commands in a minute against a Synapse with its default rate limits
+	@$(LONG) tests/e2e/test_default_limits.py
 
 clean: ## remove everything that was made here
 	@rm -rf $(VENV) .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
