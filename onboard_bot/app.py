@@ -31,9 +31,9 @@ from onboard_bot.jobs.create_account import CreateAccount
 from onboard_bot.jobs.credentials import DeliverCredentials, EraseCredentials
 from onboard_bot.jobs.effect import Effect
 from onboard_bot.jobs.invitations import AnswerInvitation, InviteAdmin
+from onboard_bot.jobs.outgoing import Naming
 from onboard_bot.jobs.runner import Runner
 from onboard_bot.jobs.send import Send
-from onboard_bot.jobs.transaction_ids import TransactionIds
 from onboard_bot.matrix.adapter import MatrixAdapter
 from onboard_bot.matrix.admin_room import AdminRoomWish
 from onboard_bot.matrix.client_api import ClientApi
@@ -153,14 +153,14 @@ class Bot:
             watch = AdminRoomWatch(
                 matrix.admin_room.enter, lambda room_id: self._settled(matrix, room_id), self.health, self._patience
             )
-            ids = TransactionIds(await _epoch(store, session))
-            effects = self._effects(matrix, backend, ids, sealer, session, watch)
+            naming = await _naming(store, session, self._clock)
+            effects = self._effects(matrix, backend, naming, sealer, session, watch)
             while True:
                 try:
                     await self._serve(
                         sync=matrix.sync.run(),
                         dispatch=self._dispatch(store, matrix, sealer, session).run(),
-                        jobs=Runner(store, effects, self._clock).run(),
+                        jobs=Runner(store, effects, self._clock, device_id=session.device_id).run(),
                         admin_room=watch.run(),
                     )
                 except TokenRejectedError as error:
@@ -222,7 +222,7 @@ class Bot:
         self,
         matrix: MatrixAdapter,
         backend: AccountBackend,
-        ids: TransactionIds,
+        naming: Naming,
         sealer: Sealer,
         session: Session,
         watch: AdminRoomWatch,
@@ -230,19 +230,19 @@ class Bot:
         server_name = server_of(session.user_id)
         in_room = self._config.accounts.delivery == "room"
         return {
-            JobKind.SEND: Send(matrix.sending, ids),
-            JobKind.ANSWER: Answer(matrix.sending, ids, server_name=server_name, credentials_in_room=in_room),
+            JobKind.SEND: Send(matrix.sending, naming, self._clock),
+            JobKind.ANSWER: Answer(matrix.sending, naming, server_name=server_name, credentials_in_room=in_room),
             JobKind.CREATE_ACCOUNT: CreateAccount(backend, sealer, server_name),
             JobKind.DELIVER_CREDENTIALS: DeliverCredentials(
                 matrix.sending,
                 matrix.direct_rooms,
-                ids,
+                naming,
                 sealer,
                 self._clock,
                 server_name=server_name,
                 in_room=in_room,
             ),
-            JobKind.ERASE_CREDENTIALS: EraseCredentials(matrix.sending, ids),
+            JobKind.ERASE_CREDENTIALS: EraseCredentials(matrix.sending, naming),
             JobKind.ANSWER_INVITATION: AnswerInvitation(
                 matrix.membership, matrix.rooms, matrix.admin_room.is_named, watch.look_now
             ),
@@ -307,12 +307,12 @@ def _machine(state: StateDir, session: Session) -> Machine:
         ) from error
 
 
-async def _epoch(store: Store, session: Session) -> str:
-    """The epoch of this state, made at the first start."""
+async def _naming(store: Store, session: Session, clock: Clock) -> Naming:
+    """With the epoch of this state, made at the first start."""
     async with store.transaction() as tx:
         epoch = await tx.meta.get(EPOCH)
         if epoch is None:
             epoch = secrets.token_hex(_EPOCH_BYTES)
             await tx.meta.set(EPOCH, epoch)
             await tx.record(Entry(Verb.BOT_REGISTERED, personal={"user_id": session.user_id}))
-        return epoch
+        return Naming(epoch, session.device_id, clock)

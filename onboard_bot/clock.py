@@ -15,6 +15,10 @@ class Clock(Protocol):
         """The wall clock."""
         ...
 
+    def monotonic(self) -> float:
+        """Seconds since some moment, whatever is done to the wall clock: for measuring how long something takes."""
+        ...
+
     async def sleep(self, seconds: float) -> None:
         """Wait."""
         ...
@@ -26,6 +30,10 @@ class SystemClock:
     def now(self) -> Timestamp:
         """The wall clock."""
         return time.time()  # noqa: TID251 - this is the place
+
+    def monotonic(self) -> float:
+        """Seconds since some moment."""
+        return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""

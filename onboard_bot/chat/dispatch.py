@@ -201,15 +201,8 @@ class Dispatch:
 
     async def _close(self, event: RoomEvent, message: Message | None, reply_to: ReplyTo | None = None) -> None:
         async with self._store.transaction() as tx:
-            if await tx.inbox.close(event.event_id) and message is not None:
+            if await tx.inbox.close(event.event_id) and message is not None and reply_to is not None:
                 await self._say(tx, event, message, reply_to)
 
-    async def _say(self, tx: Transaction, event: RoomEvent, message: Message, reply_to: ReplyTo | None) -> None:
-        await tx.intend(
-            effects.send(
-                about=f"answer:{event.event_id}",
-                room_id=event.room_id,
-                event_type="m.room.message",
-                content=render(message, reply_to),
-            )
-        )
+    async def _say(self, tx: Transaction, event: RoomEvent, message: Message, reply_to: ReplyTo) -> None:
+        await tx.intend(effects.answer_at_once(event.event_id, event.room_id, event.sender, render(message, reply_to)))

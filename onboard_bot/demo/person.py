@@ -20,12 +20,19 @@ from onboard_bot.matrix.client_api import ClientApi
 from onboard_bot.matrix.cross_signing import SEED_BYTES, USAGES, Identity, sign_own_device
 from onboard_bot.matrix.encryption import Encryption
 from onboard_bot.matrix.machine import Machine
+from onboard_bot.matrix.own_events import OwnEvents
 from onboard_bot.matrix.payload import UndecryptableError
 from onboard_bot.matrix.rooms import Rooms
 from onboard_bot.matrix.sending import Sending
 from onboard_bot.matrix.sync_body import Invitation, SyncBody
 from onboard_bot.matrix.transport import Transport
-from onboard_bot.onboarding.ports import RateLimitedError, RefusedError, TokenRejectedError, UnreachableError
+from onboard_bot.onboarding.ports import (
+    Outgoing,
+    RateLimitedError,
+    RefusedError,
+    TokenRejectedError,
+    UnreachableError,
+)
 
 T = TypeVar("T")
 
@@ -101,7 +108,7 @@ class Person:
         self._on_said = on_said
         self._rooms = Rooms(api)
         self._encryption = Encryption(api, machine)
-        self._sending = Sending(api, self._rooms, self._encryption)
+        self._sending = Sending(api, self._rooms, self._encryption, OwnEvents(api, machine.user_id))
         self._news = asyncio.Condition()
         self._since: str | None = None
         self._names: dict[str, str] = {}
@@ -126,7 +133,8 @@ class Person:
     async def say(self, room_id: str, body: str) -> str:
         """Says something; the event's id."""
         content = {"msgtype": "m.text", "body": body, "m.mentions": {}}
-        return await self._sending.send(room_id, "m.room.message", content, transaction_id=secrets.token_hex(8))
+        once = secrets.token_hex(8)
+        return await self._sending.send(room_id, "m.room.message", content, Outgoing(once, label=once))
 
     async def accept(self, invited: Invited) -> None:
         """Accepts an invitation."""

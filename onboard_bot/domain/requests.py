@@ -32,8 +32,11 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.EXPIRED: frozenset(),
 }
 
-OPEN = frozenset({State.PENDING, State.APPROVED, State.CREATING, State.UNKNOWN})
-"""States in which a request holds its username: a second request for it is a duplicate."""
+OPEN = frozenset({State.PENDING, State.APPROVED, State.CREATING})
+"""States in which a request holds its username: a second request for it is a duplicate.
+
+`unknown` does not: the server gives no name out twice, so that asking again is the way to find out.
+"""
 
 
 class Origin(StrEnum):

@@ -1,56 +1,135 @@
-"""Owns telling the room what became of a request, once it is known."""
+"""Owns answering commands: each once, in order, and several in one message while the server limits the bot."""
 
+import json
 import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from onboard_bot.chat import replies
+from onboard_bot.chat.lists import Answered, as_list, thread_of
 from onboard_bot.chat.messages import Message, ReplyTo, render
 from onboard_bot.domain.requests import Request, State
 from onboard_bot.errors import ErrorCode, OnboardError
-from onboard_bot.jobs.effect import Effect, Record
-from onboard_bot.jobs.transaction_ids import TransactionIds
+from onboard_bot.jobs.effect import Effect, PostponedError, Record
+from onboard_bot.jobs.outgoing import Naming
 from onboard_bot.onboarding import outcome
-from onboard_bot.onboarding.ports import RefusedError, Sender, TokenRejectedError
+from onboard_bot.onboarding.ports import RateLimitedError, RefusedError, Sender, TokenRejectedError
 from onboard_bot.store.jobs import Job
 from onboard_bot.store.transaction import Transaction
 
 _log = logging.getLogger(__name__)
 
+_AT_MOST = 25
+"""Answers in one list."""
+_BYTES_AT_MOST = 24_000
+"""Of the answers in one list, as they would be sent alone; the list repeats them and adds its items."""
 
-class Answer(Effect[Request]):
-    """Replies to the command that made the request.
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """One answer: the job that it belongs to, and the request that it is about, if it is about one."""
+
+    job: Job
+    answered: Answered
+    request: Request | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What goes out as one message.
+
+    `may_be_out` says whether an earlier try may have brought the first of them into the room.
+    """
+
+    room_id: str
+    due: tuple[Due, ...]
+    may_be_out: bool
+
+
+class Answer(Effect[Answers]):
+    """Replies to a command.
+
+    A try that the server refused for its rate limit certainly said nothing. Only then may others that wait behind it
+    join it; before the message goes out it is written down which, so that a repeat says the same again.
 
     Args:
         sender: Says it.
-        ids: For its transaction id.
+        naming: For the event's name.
         server_name: Of the accounts.
         credentials_in_room: Whether the password follows in the room instead of a direct message.
     """
 
     at_once = 10
 
-    def __init__(self, sender: Sender, ids: TransactionIds, *, server_name: str, credentials_in_room: bool) -> None:
+    def __init__(self, sender: Sender, naming: Naming, *, server_name: str, credentials_in_room: bool) -> None:
         self._sender = sender
-        self._ids = ids
+        self._naming = naming
         self._server_name = server_name
         self._credentials_in_room = credentials_in_room
 
-    async def prepare(self, tx: Transaction, job: Job) -> Request | None:
-        """The request as it stands."""
-        return await tx.requests.get(job.payload["request_id"])
+    async def prepare(self, tx: Transaction, job: Job) -> Answers | None:
+        """What is to be said now, this answer first."""
+        first = await self._due(tx, job)
+        if first is None:
+            return None
+        may_be_out = bool(job.payload.get("may_be_out"))
+        due = [first, *[d for other in await tx.jobs.attached(job) if (d := await self._due(tx, other)) is not None]]
+        if job.attempts > 1 and not may_be_out:
+            due += await self._join(tx, job, due)
+        await tx.jobs.remember(job, may_be_out=True)
+        room_id = job.payload["room_id"] if first.request is None else first.request.origin_room
+        return Answers(room_id, tuple(due), may_be_out)
 
-    async def perform(self, job: Job, prepared: Request) -> Record | None:
+    async def perform(self, job: Job, prepared: Answers) -> Record | None:
         """Replies. A room that does not let the bot speak does not hold the credentials up."""
-        request = prepared
-        content = render(self._words(request), ReplyTo(request.origin_event, request.thread_root))
+        first = prepared.due[0]
+        content = first.answered.content if len(prepared.due) == 1 else as_list([d.answered for d in prepared.due])
         try:
-            await self._sender.send(
-                request.origin_room, "m.room.message", content, transaction_id=self._ids.about(job.key)
-            )
+            await self._sender.send(prepared.room_id, "m.room.message", content, self._naming.of(job))
+        except RateLimitedError as error:
+            raise PostponedError(str(error), wait=error.wait, record=_certainly_unsaid(job, prepared)) from error
         except TokenRejectedError:
             raise
         except RefusedError as error:
             _log.warning("%s: the room did not take the answer (%s)", job.key, error)
-        return lambda tx: outcome.answered(tx, request)
+        return lambda tx: self._said(tx, prepared.due)
+
+    async def give_up(self, tx: Transaction, job: Job, error: str) -> None:  # noqa: ARG002 - the log has it
+        """Nobody waits for what cannot be said."""
+        due = [await self._due(tx, each) for each in (job, *await tx.jobs.attached(job))]
+        await self._said(tx, [each for each in due if each is not None])
+
+    async def _join(self, tx: Transaction, job: Job, due: Sequence[Due]) -> list[Due]:
+        """Takes along what waits behind."""
+        joined: list[Due] = []
+        size = sum(_size(each) for each in due)
+        for other in await tx.jobs.waiting_behind(job, at_most=_AT_MOST - len(due)):
+            one = await self._due(tx, other)
+            if one is None or thread_of(one.answered) != thread_of(due[0].answered):
+                break
+            size += _size(one)
+            if size > _BYTES_AT_MOST:
+                break
+            await tx.jobs.attach(other, to=job)
+            joined.append(one)
+        return joined
+
+    async def _said(self, tx: Transaction, due: Sequence[Due]) -> None:
+        for each in due:
+            if each.request is not None:
+                await outcome.answered(tx, each.request)
+        for follower in due[1:]:
+            await tx.jobs.finish(follower.job, now=tx.now)
+
+    async def _due(self, tx: Transaction, job: Job) -> Due | None:
+        if "content" in job.payload:
+            return Due(job, Answered(job.payload["asker"], job.payload["content"]), None)
+        request = await tx.requests.get(job.payload["request_id"])
+        if request is None:
+            return None
+        content = render(self._words(request), ReplyTo(request.origin_event, request.thread_root))
+        return Due(job, Answered(request.requester, content), request)
 
     def _words(self, request: Request) -> Message:
         wish = request.wish
@@ -71,3 +150,15 @@ class Answer(Effect[Request]):
             return replies.internal_failure(request.id)  # the log names the request
         error = OnboardError(code, replies.why_failed(code, wish.username), request_id=request.id)
         return replies.failure(error, state=request.state, user_id=user_id)
+
+
+def _certainly_unsaid(job: Job, tried: Answers) -> Record:
+    async def record(tx: Transaction) -> None:
+        await tx.jobs.remember(job, may_be_out=tried.may_be_out)
+
+    return record
+
+
+def _size(due: Due) -> int:
+    content: Mapping[str, Any] = due.answered.content
+    return len(json.dumps(content))

@@ -84,6 +84,12 @@ class CreateAccount(Effect[Attempt]):
             return self._failed(prepared, error)
         return lambda tx: outcome.created(tx, prepared.request, made.user_id, found=False)
 
+    async def postponed(self, tx: Transaction, job: Job) -> None:
+        """The answers to what the same person asked later need not wait for this one."""
+        request = await tx.requests.get(job.payload["request_id"])
+        if request is not None and job.attempts > 1:
+            await outcome.delayed(tx, request)
+
     async def give_up(self, tx: Transaction, job: Job, error: str) -> None:
         """A fault of ours keeps happening: the room hears of it, and nobody waits any longer."""
         request = await tx.requests.get(job.payload["request_id"])

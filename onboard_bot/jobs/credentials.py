@@ -10,9 +10,16 @@ from onboard_bot.chat.messages import ReplyTo, render
 from onboard_bot.clock import Clock
 from onboard_bot.domain.requests import Request
 from onboard_bot.jobs.effect import Effect, PostponedError, Record
-from onboard_bot.jobs.transaction_ids import TransactionIds
+from onboard_bot.jobs.outgoing import Naming
 from onboard_bot.onboarding import credentials, effects
-from onboard_bot.onboarding.ports import DirectRooms, NotReadableError, RefusedError, Sender, TokenRejectedError
+from onboard_bot.onboarding.ports import (
+    DirectRooms,
+    NotReadableError,
+    Outgoing,
+    RefusedError,
+    Sender,
+    TokenRejectedError,
+)
 from onboard_bot.onboarding.register import password_label
 from onboard_bot.store.jobs import Job
 from onboard_bot.store.sealing import Sealer
@@ -22,6 +29,7 @@ _log = logging.getLogger(__name__)
 
 _AFTER_REFUSAL = 600.0
 _AFTER_NOBODY = 10.0
+_AFTER_NOBODY_AT_MOST = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +48,7 @@ class DeliverCredentials(Effect[Delivery]):
     Args:
         sender: Says it.
         direct_rooms: Where to say it.
-        ids: For its transaction id.
+        naming: For its name.
         sealer: Opens the password.
         clock: Tells when to give up.
         server_name: Of the account.
@@ -53,7 +61,7 @@ class DeliverCredentials(Effect[Delivery]):
         self,
         sender: Sender,
         direct_rooms: DirectRooms,
-        ids: TransactionIds,
+        naming: Naming,
         sealer: Sealer,
         clock: Clock,
         *,
@@ -62,7 +70,7 @@ class DeliverCredentials(Effect[Delivery]):
     ) -> None:
         self._sender = sender
         self._direct_rooms = direct_rooms
-        self._ids = ids
+        self._naming = naming
         self._sealer = sealer
         self._clock = clock
         self._server_name = server_name
@@ -80,11 +88,12 @@ class DeliverCredentials(Effect[Delivery]):
         """Sends, and keeps where."""
         request = prepared.request
         try:
-            room_id, event_id = await self._send(prepared, self._ids.about(job.key))
+            room_id, event_id = await self._send(prepared, self._naming.of(job))
         except TokenRejectedError:
             raise
         except NotReadableError as error:
-            raise PostponedError(str(error), wait=_AFTER_NOBODY, record=self._tell_once(request, error)) from error
+            wait = min(_AFTER_NOBODY * job.attempts, _AFTER_NOBODY_AT_MOST)
+            raise PostponedError(str(error), wait=wait, record=self._tell_once(request, error)) from error
         except RefusedError as error:
             if self._clock.now() - job.created_at >= effects.CREDENTIALS_LIVE:
                 raise
@@ -97,7 +106,7 @@ class DeliverCredentials(Effect[Delivery]):
         if request is not None:
             await credentials.erased(tx, request)
 
-    async def _send(self, delivery: Delivery, transaction_id: str) -> tuple[str, str]:
+    async def _send(self, delivery: Delivery, outgoing: Outgoing) -> tuple[str, str]:
         request = delivery.request
         message = replies.credentials(self._user_id(request), delivery.password, self._server_name)
         if self._in_room:
@@ -106,9 +115,7 @@ class DeliverCredentials(Effect[Delivery]):
         else:
             room_id = await self._direct_rooms.with_person(request.requester)
             content = render(message)
-        event_id = await self._sender.send(
-            room_id, "m.room.message", content, transaction_id=transaction_id, only_for=request.requester
-        )
+        event_id = await self._sender.send(room_id, "m.room.message", content, outgoing, only_for=request.requester)
         return room_id, event_id
 
     def _user_id(self, request: Request) -> str:
@@ -139,9 +146,9 @@ class Removal:
 class EraseCredentials(Effect[Removal]):
     """Removes the message with the password, and forgets the password."""
 
-    def __init__(self, sender: Sender, ids: TransactionIds) -> None:
+    def __init__(self, sender: Sender, naming: Naming) -> None:
         self._sender = sender
-        self._ids = ids
+        self._naming = naming
 
     async def prepare(self, tx: Transaction, job: Job) -> Removal | None:
         """Finds the message."""
@@ -157,8 +164,8 @@ class EraseCredentials(Effect[Removal]):
             await self._sender.redact(
                 prepared.room_id,
                 prepared.event_id,
+                self._naming.of(job),
                 reason="A password stays visible for 24 hours.",
-                transaction_id=self._ids.about(job.key),
             )
         except TokenRejectedError:
             raise

@@ -10,7 +10,13 @@ from onboard_bot.backoff import wait_before_try
 from onboard_bot.clock import Clock
 from onboard_bot.homeserver.port import TryLater
 from onboard_bot.jobs.effect import Effect, PostponedError, Record
-from onboard_bot.onboarding.ports import RateLimitedError, RefusedError, TokenRejectedError, UnreachableError
+from onboard_bot.onboarding.ports import (
+    NotReadableError,
+    RateLimitedError,
+    RefusedError,
+    TokenRejectedError,
+    UnreachableError,
+)
 from onboard_bot.store.jobs import Job
 from onboard_bot.store.requests import StateMovedError
 from onboard_bot.store.transaction import Store
@@ -25,7 +31,7 @@ _LAST_MOMENTS = 5.0
 _UNTIL_SIGNED_IN = 5.0
 _AFTER_STORE_FAULT = 1.0
 
-_NOT_NOW = (PostponedError, RateLimitedError, TryLater, UnreachableError, TokenRejectedError)
+_NOT_NOW = (PostponedError, RateLimitedError, TryLater, UnreachableError, TokenRejectedError, NotReadableError)
 
 
 class Runner:
@@ -35,12 +41,14 @@ class Runner:
         store: Where the jobs are.
         effects: By kind.
         clock: For what is due.
+        device_id: Of the session that the jobs are carried out with.
     """
 
-    def __init__(self, store: Store, effects: Mapping[str, Effect[Any]], clock: Clock) -> None:
+    def __init__(self, store: Store, effects: Mapping[str, Effect[Any]], clock: Clock, *, device_id: str) -> None:
         self._store = store
         self._effects = effects
         self._clock = clock
+        self._device_id = device_id
         self._running: dict[int, asyncio.Task[None]] = {}
         self._lanes: set[str] = set()
         self._kinds: Counter[str] = Counter()
@@ -131,7 +139,7 @@ class Runner:
         effect = self._effects[job.kind]
         try:
             async with self._store.transaction() as tx:
-                begun = await tx.jobs.begin(job, now=tx.now)
+                begun = await tx.jobs.begin(job, now=tx.now, by=self._device_id)
                 if begun is None:
                     return
                 job = begun
@@ -170,6 +178,7 @@ class Runner:
         async with self._store.transaction() as tx:
             if record is not None:
                 await record(tx)
+            await self._effects[job.kind].postponed(tx, job)
             await tx.jobs.postpone(job, until=tx.now + wait, error=reason)
 
     async def _give_up(self, job: Job, error: str) -> None:

@@ -11,6 +11,7 @@ from onboard_bot.matrix.encryption import Encryption
 from onboard_bot.matrix.intake import Intake
 from onboard_bot.matrix.machine import Machine
 from onboard_bot.matrix.membership import Membership
+from onboard_bot.matrix.own_events import OwnEvents
 from onboard_bot.matrix.room_making import RoomMaking
 from onboard_bot.matrix.rooms import Rooms
 from onboard_bot.matrix.sending import Sending
@@ -49,7 +50,7 @@ class MatrixAdapter:
         self.rooms = Rooms(api)
         self.membership = Membership(api)
         self.encryption = Encryption(api, machine)
-        self.sending = Sending(api, self.rooms, self.encryption)
+        self.sending = Sending(api, self.rooms, self.encryption, OwnEvents(api, machine.user_id))
         making = RoomMaking(api, self.rooms, clock)
         self.direct_rooms = DirectRooms(api, self.rooms, making, store, new_marker=_new_marker)
         self.admin_room = AdminRoom(

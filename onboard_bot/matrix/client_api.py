@@ -57,9 +57,17 @@ class ClientApi:
             query["since"] = since
         return await self.transport.call_raw("GET", "sync", query=query, wait=timeout_ms / 1000 + _SYNC_SLACK)
 
-    async def messages_before(self, room_id: str, *, start: str, end: str | None) -> Json:
-        """`GET /rooms/{roomId}/messages` backwards from `start` to `end`, one page."""
-        query = {"dir": "b", "from": start, "limit": "100"} | ({} if end is None else {"to": end})
+    async def messages_before(
+        self, room_id: str, *, start: str | None, end: str | None = None, sender: str | None = None
+    ) -> Json:
+        """`GET /rooms/{roomId}/messages` backwards from `start` (or the present) to `end`, one page of one sender's."""
+        query = {"dir": "b", "limit": "100"}
+        if start is not None:
+            query["from"] = start
+        if end is not None:
+            query["to"] = end
+        if sender is not None:
+            query["filter"] = json.dumps({"senders": [sender]})
         return await self._call("GET", "rooms", room_id, "messages", query=query)
 
     async def joined_rooms(self) -> list[str]:
@@ -135,6 +143,10 @@ class ClientApi:
         """Sends as it is; the event's id. The same transaction id makes the same event."""
         answer = await self._call("PUT", "rooms", room_id, "send", event_type, transaction_id, body=content)
         return _text(answer, "event_id")
+
+    async def event(self, room_id: str, event_id: str) -> Json:
+        """`GET /rooms/{roomId}/event/{eventId}`."""
+        return await self._call("GET", "rooms", room_id, "event", event_id)
 
     async def redact(self, room_id: str, event_id: str, *, reason: str, transaction_id: str) -> str:
         """Takes an event's content away."""

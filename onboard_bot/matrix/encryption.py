@@ -42,11 +42,15 @@ class Encryption:
         """The encrypted form of an event that all devices of the readers can open.
 
         Raises:
-            NotReadableError: None of `only_for`'s devices got the key.
+            NotReadableError: Nobody's devices got the key, or none of `only_for`'s did.
         """
-        await self._share_room_key(room_id, sorted(readers))
-        if only_for is not None and only_for not in {user for user, _ in self._machine.holders(room_id)}:
+        people = sorted(readers)
+        await self._share_room_key(room_id, people)
+        holders = {user for user, _ in self._machine.holders(room_id)}
+        if only_for is not None and only_for not in holders:
             raise NotReadableError(f"{only_for} has no device that could read it")
+        if not holders and people != [self._machine.user_id]:
+            raise NotReadableError(f"nobody in {room_id} has a device that could read it")
         return self._machine.encrypt(room_id, event_type, content)
 
     async def _share_room_key(self, room_id: str, readers: list[str]) -> None:

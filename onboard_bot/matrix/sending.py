@@ -2,28 +2,35 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Coroutine, Mapping
+from typing import Any, TypeVar
 
 from onboard_bot.matrix.client_api import ClientApi
 from onboard_bot.matrix.encryption import Encryption
+from onboard_bot.matrix.own_events import OwnEvents, labelled
 from onboard_bot.matrix.rooms import Rooms
-from onboard_bot.onboarding.ports import NotReadableError
+from onboard_bot.onboarding.ports import NotReadableError, Outgoing
 
 # Never encrypted: reactions, so that servers can count them (specification, "Encrypting relations", and what every
 # client does).
 _IN_CLEAR = frozenset({"m.reaction"})
 _LAST_MOMENTS = 1.0
 
+T = TypeVar("T")
+
 
 class Sending:
-    """Sends into rooms; raises what `Transport.call` raises."""
+    """Sends into rooms; raises what `Transport.call` raises.
 
-    def __init__(self, api: ClientApi, rooms: Rooms, encryption: Encryption) -> None:
+    A caller's cancellation does not stop what is half way between keys and event.
+    """
+
+    def __init__(self, api: ClientApi, rooms: Rooms, encryption: Encryption, own_events: OwnEvents) -> None:
         self._api = api
         self._rooms = rooms
         self._encryption = encryption
-        self._under_way: set[asyncio.Task[str]] = set()
+        self._own_events = own_events
+        self._under_way: set[asyncio.Task[Any]] = set()
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def send(
@@ -31,37 +38,55 @@ class Sending:
         room_id: str,
         event_type: str,
         content: Mapping[str, Any],
+        outgoing: Outgoing,
         *,
-        transaction_id: str,
         only_for: str | None = None,
     ) -> str:
-        """The event's id. Our caller's cancellation does not stop a send half way between keys and event.
+        """The event's id.
 
         Raises:
-            NotReadableError: It is `only_for` somebody who could not read it, or the room is not encrypted.
+            NotReadableError: Nobody could read it; or it is `only_for` somebody who could not, or the room is not
+                encrypted.
         """
-        sending = asyncio.create_task(self._send(room_id, event_type, content, transaction_id, only_for))
-        self._under_way.add(sending)
-        sending.add_done_callback(self._under_way.discard)
-        return await asyncio.shield(sending)
+        return await self._to_its_end(self._send(room_id, event_type, content, outgoing, only_for))
+
+    async def redact(self, room_id: str, event_id: str, outgoing: Outgoing, *, reason: str) -> None:
+        """Takes an event's content away; one that is gone already stays so."""
+        await self._to_its_end(self._redact(room_id, event_id, outgoing, reason))
 
     async def finish(self) -> None:
         """Waits for what is under way, before the connections are closed."""
         if self._under_way:
             await asyncio.wait(self._under_way, timeout=_LAST_MOMENTS)
 
+    async def _to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return await asyncio.shield(task)
+
     async def _send(
-        self, room_id: str, event_type: str, content: Mapping[str, Any], transaction_id: str, only_for: str | None
+        self, room_id: str, event_type: str, content: Mapping[str, Any], outgoing: Outgoing, only_for: str | None
     ) -> str:
         async with self._locks[room_id]:
+            if outgoing.tried_since is not None:
+                sent = await self._own_events.find(room_id, outgoing.label, since=outgoing.tried_since)
+                if sent is not None:
+                    return sent
             if event_type not in _IN_CLEAR and await self._rooms.encryption_known(room_id):
                 readers = await self._rooms.readers(room_id)
                 content = await self._encryption.encrypt(room_id, readers, event_type, content, only_for=only_for)
                 event_type = "m.room.encrypted"
             elif only_for is not None:
                 raise NotReadableError(f"{room_id} is not encrypted")
-            return await self._api.send(room_id, event_type, content, transaction_id=transaction_id)
+            return await self._api.send(
+                room_id, event_type, labelled(content, outgoing.label), transaction_id=outgoing.transaction_id
+            )
 
-    async def redact(self, room_id: str, event_id: str, *, reason: str, transaction_id: str) -> str:
-        """Takes an event's content away."""
-        return await self._api.redact(room_id, event_id, reason=reason, transaction_id=transaction_id)
+    async def _redact(self, room_id: str, event_id: str, outgoing: Outgoing, reason: str) -> None:
+        async with self._locks[room_id]:
+            if outgoing.tried_since is not None:
+                unsigned = (await self._api.event(room_id, event_id)).get("unsigned")
+                if isinstance(unsigned, Mapping) and "redacted_because" in unsigned:
+                    return
+            await self._api.redact(room_id, event_id, reason=reason, transaction_id=outgoing.transaction_id)

@@ -32,7 +32,7 @@ def into_room(room_id: str) -> str:
 
 
 def send(*, about: str, room_id: str, event_type: str, content: Mapping[str, Any]) -> NewJob:
-    """Say something; `content` must hold no secret."""
+    """Say something that nobody asked for; `content` must hold no secret."""
     return NewJob(
         JobKind.SEND,
         key=about,
@@ -63,9 +63,31 @@ def slow_sign_key(request: Request) -> str:
     return f"slow:{request.origin_event}"
 
 
-def answer(request: Request) -> NewJob:
-    """Tell the room what became of a request."""
-    return _about(request, JobKind.ANSWER, key=f"answer:{request.origin_event}", lane=into_room(request.origin_room))
+def answer(request: Request, *, held: bool = False) -> NewJob:
+    """Tell the room what became of a request; held until that is known."""
+    return _answer(request.origin_event, request.origin_room, request.requester, {"request_id": request.id}, held=held)
+
+
+def answer_at_once(event_id: str, room_id: str, asker: str, content: Mapping[str, Any]) -> NewJob:
+    """Reply to a command whose outcome is known; `content` must hold no secret."""
+    payload = {"room_id": room_id, "asker": asker, "content": dict(content)}
+    return _answer(event_id, room_id, asker, payload, held=False)
+
+
+def answer_key(event_id: str) -> str:
+    """Names the one answer to a command."""
+    return f"answer:{event_id}"
+
+
+def _answer(event_id: str, room_id: str, asker: str, payload: Mapping[str, Any], *, held: bool) -> NewJob:
+    return NewJob(
+        JobKind.ANSWER,
+        key=answer_key(event_id),
+        lane=into_room(room_id),
+        payload=payload,
+        turn=f"{asker} in {room_id}",  # everybody is answered in the order in which they asked
+        held=held,
+    )
 
 
 def create_account(request: Request) -> NewJob:

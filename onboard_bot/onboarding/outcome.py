@@ -29,6 +29,11 @@ async def created(tx: Transaction, request: Request, user_id: str, *, found: boo
     await tx.intend(effects.answer(request))
 
 
+async def delayed(tx: Transaction, request: Request) -> None:
+    """The account takes longer: what the same person asked later is not kept waiting for this answer."""
+    await tx.jobs.let_pass(effects.answer_key(request.origin_event))
+
+
 async def answered(tx: Transaction, request: Request) -> None:
     """The room was told; the credentials follow.
 

@@ -4,8 +4,10 @@ The adapter in `matrix/` fits it, and so does the fake of the flow tests.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
+from onboard_bot.clock import Timestamp
 from onboard_bot.domain.roles import PowerLevels
 
 
@@ -55,7 +57,26 @@ class TokenRejectedError(RefusedError):
 
 
 class NotReadableError(Exception):
-    """What is for one person only cannot go out: the room is not encrypted, or none of their devices got the key."""
+    """Whoever it is for could not read it, or everybody could, so it did not go out.
+
+    No device of theirs got the key; or what is meant for one person would stand in a room in clear text.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """What makes all tries to send one thing the same event.
+
+    Args:
+        transaction_id: The server makes one event of it, for a day and for one device.
+        label: Stands in clear beside what is sent, so that it can be found among the bot's own events.
+        tried_since: Where an earlier try may have gone out that the server does not know by this transaction id: when
+            the first one did. It is looked for before anything is sent.
+    """
+
+    transaction_id: str
+    label: str
+    tried_since: Timestamp | None = None
 
 
 class Sender(Protocol):
@@ -66,17 +87,17 @@ class Sender(Protocol):
         room_id: str,
         event_type: str,
         content: Mapping[str, Any],
+        outgoing: Outgoing,
         *,
-        transaction_id: str,
         only_for: str | None = None,
     ) -> str:
-        """The event's id; the same transaction id makes the same event.
+        """The event's id.
 
         Args:
             room_id: Where.
             event_type: Of the event.
             content: Of the event.
-            transaction_id: See above.
+            outgoing: See there.
             only_for: A person who must be able to read it, and nobody without the room's keys may.
 
         Raises:
@@ -84,8 +105,8 @@ class Sender(Protocol):
         """
         ...
 
-    async def redact(self, room_id: str, event_id: str, *, reason: str, transaction_id: str) -> str:
-        """Takes an event's content away."""
+    async def redact(self, room_id: str, event_id: str, outgoing: Outgoing, *, reason: str) -> None:
+        """Takes an event's content away; one that is gone already stays so."""
         ...
 
 

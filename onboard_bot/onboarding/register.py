@@ -88,7 +88,7 @@ async def register(
     sealed = sealer.seal(password, belongs_to=password_label(request_id))
     await tx.requests.add(request, sealed_password=sealed)
     await _record(tx, request)
-    await tx.intend(effects.create_account(request), effects.slow_sign(request))
+    await tx.intend(effects.create_account(request), effects.slow_sign(request), effects.answer(request, held=True))
     return request
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import Row, exists, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -24,6 +24,9 @@ class NewJob:
         lane: Jobs of one lane run one after the other, in the order in which they were added.
         payload: What the handler must know; never a secret.
         delay: Seconds until it is due.
+        turn: Jobs of one turn are carried out in the order in which they were added, whatever their lanes; a held one
+            keeps those behind it waiting.
+        held: Not to be carried out until the same intent is added without this.
     """
 
     kind: str
@@ -31,13 +34,16 @@ class NewJob:
     lane: str
     payload: Mapping[str, Any] = field(default_factory=dict)
     delay: float = 0.0
+    turn: str | None = None
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """An intent that is not carried out yet.
 
-    `attempts` counts the tries that began, this one included; `first_attempt_at` is when the first of them did.
+    `attempts` counts the tries that began, this one included; `first_attempt_at` is when the first of them did, and
+    `first_attempt_by` on which device.
     """
 
     id: int
@@ -48,6 +54,8 @@ class Job:
     run_after: Timestamp
     attempts: int
     first_attempt_at: Timestamp | None
+    first_attempt_by: str | None
+    turn: str | None
     created_at: Timestamp
 
 
@@ -59,26 +67,34 @@ class Jobs:
         self.added = False
 
     async def add(self, job: NewJob, *, now: Timestamp) -> None:
-        """Adds an intent, once."""
+        """Adds an intent, once; one that was held so far is released by its like that is not."""
         row = insert(jobs).values(
             kind=job.kind,
             key=job.key,
             lane=job.lane,
             payload=dict(job.payload),
-            state="open",
+            state="held" if job.held else "open",
             run_after=now + job.delay,
             attempts=0,
             created_at=now,
+            turn=job.turn,
         )
-        await self._connection.execute(row.on_conflict_do_nothing(index_elements=["key"]))
+        released = {"state": row.excluded.state, "run_after": row.excluded.run_after}
+        await self._connection.execute(
+            row.on_conflict_do_update(index_elements=["key"], set_=released, where=jobs.c.state == "held")
+        )
         self.added = True
 
     async def first_of_lanes(self, *, now: Timestamp, without: Collection[str] = ()) -> list[Job]:
         """The next job of each lane where it is due and not of the kinds to leave out, oldest first.
 
-        A job that waits for another try holds its lane; one that was never tried and is not due does not.
+        A job that waits for another try holds its lane; one that was never tried and is not due does not, nor does one
+        whose turn has not come.
         """
-        workable = (jobs.c.state == "open") & ((jobs.c.run_after <= now) | (jobs.c.attempts > 0))
+        other = jobs.alias()
+        before = (other.c.turn == jobs.c.turn) & (other.c.id < jobs.c.id) & other.c.finished_at.is_(None)
+        tried_or_due = (jobs.c.run_after <= now) | (jobs.c.attempts > 0)
+        workable = (jobs.c.state == "open") & tried_or_due & ~exists().where(before)
         firsts = select(func.min(jobs.c.id)).where(workable).group_by(jobs.c.lane)
         due = jobs.c.id.in_(firsts) & (jobs.c.run_after <= now) & jobs.c.kind.not_in(without)
         query = select(jobs).where(due).order_by(jobs.c.id).limit(_AT_A_LOOK)
@@ -90,12 +106,22 @@ class Jobs:
         due: Timestamp | None = await self._connection.scalar(query)
         return due
 
-    async def begin(self, job: Job, *, now: Timestamp) -> Job | None:
-        """Notes that a try begins, before anything goes out; None where the job came to its end meanwhile."""
+    async def begin(self, job: Job, *, now: Timestamp, by: str) -> Job | None:
+        """Notes that a try begins, before anything goes out; None where the job came to its end meanwhile.
+
+        Args:
+            job: Which.
+            now: When.
+            by: The device that makes it.
+        """
         query = (
             update(jobs)
             .where(jobs.c.id == job.id, jobs.c.state == "open")
-            .values(attempts=jobs.c.attempts + 1, first_attempt_at=func.coalesce(jobs.c.first_attempt_at, now))
+            .values(
+                attempts=jobs.c.attempts + 1,
+                first_attempt_at=func.coalesce(jobs.c.first_attempt_at, now),
+                first_attempt_by=func.coalesce(jobs.c.first_attempt_by, by),
+            )
             .returning(*jobs.c)
         )
         row = (await self._connection.execute(query)).one_or_none()
@@ -107,9 +133,51 @@ class Jobs:
             update(jobs)
             .where(jobs.c.id == job.id)
             .values(
-                run_after=until, last_error=error[:500], attempts=job.attempts, first_attempt_at=job.first_attempt_at
+                run_after=until,
+                last_error=error[:500],
+                attempts=job.attempts,
+                first_attempt_at=job.first_attempt_at,
+                first_attempt_by=job.first_attempt_by,
             )
         )
+        self.added = True
+
+    async def remember(self, job: Job, **facts: Any) -> None:
+        """Adds to what the handler will know at its next try."""
+        await self._connection.execute(
+            update(jobs).where(jobs.c.id == job.id).values(payload=dict(job.payload) | facts)
+        )
+
+    async def waiting_behind(self, job: Job, *, at_most: int) -> list[Job]:
+        """Those of its lane and kind that are due, were never tried, and may go out together with it.
+
+        In the order in which they were added; whose turn is held by another one is left out.
+        """
+        unfinished = (jobs.c.lane == job.lane) & (jobs.c.kind == job.kind) & jobs.c.finished_at.is_(None)
+        query = select(jobs).where(unfinished, jobs.c.id > job.id).order_by(jobs.c.id).limit(_AT_A_LOOK)
+        found: list[Job] = []
+        held: set[str | None] = set()
+        for row in await self._connection.execute(query):
+            if row.state == "open" and row.attempts == 0 and (row.turn is None or row.turn not in held):
+                found.append(_job(row))
+            else:
+                held.add(row.turn)
+        return found[:at_most]
+
+    async def attach(self, job: Job, to: Job) -> None:
+        """From now on it goes out with another one, and only so."""
+        await self._connection.execute(
+            update(jobs).where(jobs.c.id == job.id).values(state="attached", lane=f"with:{to.id}")
+        )
+
+    async def attached(self, to: Job) -> list[Job]:
+        """What goes out with a job, in order."""
+        query = select(jobs).where(jobs.c.lane == f"with:{to.id}", jobs.c.finished_at.is_(None)).order_by(jobs.c.id)
+        return [_job(row) for row in await self._connection.execute(query)]
+
+    async def let_pass(self, key: str) -> None:
+        """Those behind a job in its turn need not wait for it any longer."""
+        await self._connection.execute(update(jobs).where(jobs.c.key == key).values(turn=None))
         self.added = True
 
     async def finish(self, job: Job, *, now: Timestamp, error: str | None = None) -> None:
@@ -146,5 +214,7 @@ def _job(row: Row[Any]) -> Job:
         run_after=row.run_after,
         attempts=row.attempts,
         first_attempt_at=row.first_attempt_at,
+        first_attempt_by=row.first_attempt_by,
+        turn=row.turn,
         created_at=row.created_at,
     )

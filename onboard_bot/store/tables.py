@@ -18,6 +18,8 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
+_UNFINISHED = "finished_at IS NULL"
+
 meta = Table("meta", metadata, Column("key", String, primary_key=True), Column("value", Text, nullable=False))
 
 # A raw /sync body and the token it was asked with; deleted when everything in it has its place.
@@ -105,13 +107,14 @@ requests = Table(
         "one_open_request_per_username",
         "username",
         unique=True,
-        sqlite_where=text("state IN ('pending', 'approved', 'creating', 'unknown')"),
-        postgresql_where=text("state IN ('pending', 'approved', 'creating', 'unknown')"),
+        sqlite_where=text("state IN ('pending', 'approved', 'creating')"),
+        postgresql_where=text("state IN ('pending', 'approved', 'creating')"),
     ),
 )
 
 # What is to be done outside the database. `key` names the intent: asking twice for the same thing is one job. Jobs of
-# one lane run one after the other.
+# one lane run one after the other; jobs of one turn in the order of their ids. States: held (not to be done yet), open,
+# attached (goes out with another one), done, failed. `first_attempt_by` is the device that made the first try.
 jobs = Table(
     "jobs",
     metadata,
@@ -127,6 +130,10 @@ jobs = Table(
     Column("created_at", Float, nullable=False),
     Column("finished_at", Float),
     Column("last_error", Text),
+    Column("turn", Text),
+    Column("first_attempt_by", Text),
+    Index("jobs_in_turn", "turn", "id", sqlite_where=text(_UNFINISHED), postgresql_where=text(_UNFINISHED)),
+    Index("jobs_in_lane", "lane", "id", sqlite_where=text(_UNFINISHED), postgresql_where=text(_UNFINISHED)),
     Index("jobs_open", "run_after", sqlite_where=text("state = 'open'"), postgresql_where=text("state = 'open'")),
     sqlite_autoincrement=True,
 )

@@ -13,7 +13,7 @@ from typing import Any
 
 from onboard_bot.chat.messages import CONTENT_KEY
 from onboard_bot.domain.roles import PowerLevels, read_power_levels
-from onboard_bot.onboarding.ports import NotReadableError, RefusedError
+from onboard_bot.onboarding.ports import NotReadableError, Outgoing, RefusedError
 
 BOT = "@onboard:example.org"
 
@@ -97,6 +97,7 @@ class FakeChat:
         """People who could read nothing that is encrypted."""
         self._direct: dict[str, str] = {}
         self._sent: dict[tuple[str, str, str], str] = {}
+        self._labelled: dict[tuple[str, str], str] = {}
         self._failures: list[_Failure] = []
         self._events = 0
 
@@ -134,11 +135,11 @@ class FakeChat:
         room_id: str,
         event_type: str,
         content: Mapping[str, Any],
+        outgoing: Outgoing,
         *,
-        transaction_id: str,
         only_for: str | None = None,
     ) -> str:
-        """Says something, once per room and transaction id."""
+        """Says something, once per room and transaction id; what may be there already is looked for."""
         async with self._call("send"):
             room = self._joined(room_id)
             if only_for is not None and self.unencrypted:
@@ -148,22 +149,29 @@ class FakeChat:
             levels = self._levels(room)
             if not levels.may_send(self.own_user_id, event_type):
                 raise _forbidden("You don't have permission to post that to the room.")
-            key = (room_id, event_type, transaction_id)
+            if outgoing.tried_since is not None and (room_id, outgoing.label) in self._labelled:
+                return self._labelled[room_id, outgoing.label]
+            key = (room_id, event_type, outgoing.transaction_id)
             if key not in self._sent:
                 self._sent[key] = self.put(room_id, self.own_user_id, event_type, content).event_id
+                self._labelled[room_id, outgoing.label] = self._sent[key]
             return self._sent[key]
 
-    async def redact(self, room_id: str, event_id: str, *, reason: str, transaction_id: str) -> str:
+    def forget_transaction_ids(self) -> None:
+        """A day goes by for the server, or the bot comes with another device."""
+        self._sent.clear()
+
+    async def redact(self, room_id: str, event_id: str, outgoing: Outgoing, *, reason: str) -> None:
         """Empties an event."""
         async with self._call("redact"):
             self._joined(room_id)
-            key = (room_id, f"redact {event_id}", transaction_id)
-            if key not in self._sent:
-                event = self.event(event_id)
-                event.content, event.removed_because = {}, reason
-                redaction = self.put(room_id, self.own_user_id, "m.room.redaction", {"redacts": event_id})
-                self._sent[key] = redaction.event_id
-            return self._sent[key]
+            key = (room_id, f"redact {event_id}", outgoing.transaction_id)
+            event = self.event(event_id)
+            if key in self._sent or (outgoing.tried_since is not None and event.removed_because is not None):
+                return
+            event.content, event.removed_because = {}, reason
+            redaction = self.put(room_id, self.own_user_id, "m.room.redaction", {"redacts": event_id})
+            self._sent[key] = redaction.event_id
 
     async def with_person(self, user_id: str) -> str:
         """The direct room with a person, made at the first need."""

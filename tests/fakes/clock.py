@@ -15,6 +15,10 @@ class FakeClock:
         """The wall clock."""
         return self._now
 
+    def monotonic(self) -> float:
+        """The same hands: a test that moves the wall clock alone has a clock of its own."""
+        return self._now
+
     async def sleep(self, seconds: float) -> None:
         """Lets others work, and moves the hands."""
         await asyncio.sleep(0)

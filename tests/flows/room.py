@@ -27,9 +27,9 @@ from onboard_bot.jobs.create_account import CreateAccount
 from onboard_bot.jobs.credentials import DeliverCredentials, EraseCredentials
 from onboard_bot.jobs.effect import Effect
 from onboard_bot.jobs.invitations import AnswerInvitation, InviteAdmin
+from onboard_bot.jobs.outgoing import Naming
 from onboard_bot.jobs.runner import Runner
 from onboard_bot.jobs.send import Send
-from onboard_bot.jobs.transaction_ids import TransactionIds
 from onboard_bot.matrix.client_api import ClientApi
 from onboard_bot.matrix.intake import Intake
 from onboard_bot.matrix.machine import Machine
@@ -95,6 +95,7 @@ class Room:
     passwords: list[str] = field(default_factory=list)
     readable_passwords: set[str] = field(default_factory=set)
     creator: Person = field(default_factory=lambda: Person("@creator:example.org"))
+    device_id: str = "DEVICE"
     life: Life = field(init=False)
 
     def __post_init__(self) -> None:
@@ -364,20 +365,20 @@ class Room:
         )
 
     def _runner(self, store: Store, sealer: Sealer, backend: MortalBackend) -> Runner:
-        ids = TransactionIds("epoch")
+        naming = Naming("epoch", self.device_id, self.clock)
         chat, in_room = self.chat, self.settings.delivery_in_room
         effects: dict[str, Effect[Any]] = {
-            JobKind.SEND: Send(chat, ids),
-            JobKind.ANSWER: Answer(chat, ids, server_name=SERVER, credentials_in_room=in_room),
+            JobKind.SEND: Send(chat, naming, self.clock),
+            JobKind.ANSWER: Answer(chat, naming, server_name=SERVER, credentials_in_room=in_room),
             JobKind.CREATE_ACCOUNT: CreateAccount(backend, sealer, SERVER),
             JobKind.DELIVER_CREDENTIALS: DeliverCredentials(
-                chat, chat, ids, sealer, self.clock, server_name=SERVER, in_room=in_room
+                chat, chat, naming, sealer, self.clock, server_name=SERVER, in_room=in_room
             ),
-            JobKind.ERASE_CREDENTIALS: EraseCredentials(chat, ids),
+            JobKind.ERASE_CREDENTIALS: EraseCredentials(chat, naming),
             JobKind.ANSWER_INVITATION: AnswerInvitation(chat, chat, named_by_nobody, lambda: None),
             JobKind.INVITE_ADMIN: InviteAdmin(chat, chat),
         }
-        return Runner(store, effects, self.clock)
+        return Runner(store, effects, self.clock, device_id=self.device_id)
 
 
 def member_event(event_id: str, user_id: str, membership: str) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class Operator:
             new_marker=lambda: f"marker{next(self._markers)}",
         )
         effects: dict[str, Effect[Any]] = {JobKind.INVITE_ADMIN: InviteAdmin(Membership(api), rooms)}
-        self._runner = Runner(self.store, effects, self.clock)
+        self._runner = Runner(self.store, effects, self.clock, device_id="DEVICE")
 
     async def enter(self) -> ServedRoom:
         """One look at the admin room, with what follows from it."""

@@ -76,7 +76,7 @@ class Workshop:
     deed: Deed = field(default_factory=Deed)
 
     def __post_init__(self) -> None:
-        self.runner = Runner(self.store, {"deed": self.deed}, self.clock)
+        self.runner = Runner(self.store, {"deed": self.deed}, self.clock, device_id="DEVICE")
 
     async def intend(self, key: str, *, lane: str | None = None, delay: float = 0.0) -> None:
         """A job."""

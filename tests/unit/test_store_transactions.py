@@ -208,10 +208,10 @@ async def test_the_same_intent_twice_is_one_job_also_after_it_was_carried_out(st
         await tx.intend(job, NewJob("send", key="answer:$1", lane="other", payload={"n": 2}))
         (only,) = await tx.jobs.first_of_lanes(now=tx.now)
         assert (only.lane, only.payload) == ("room", {"n": 1})
-        begun = await tx.jobs.begin(only, now=tx.now)
+        begun = await tx.jobs.begin(only, now=tx.now, by="DEVICE")
         assert begun is not None
         await tx.jobs.finish(begun, now=tx.now)
-        assert await tx.jobs.begin(only, now=tx.now) is None
+        assert await tx.jobs.begin(only, now=tx.now, by="DEVICE") is None
         await tx.intend(job)
         assert await tx.jobs.first_of_lanes(now=tx.now) == []
 
@@ -220,7 +220,7 @@ async def test_only_an_intent_that_nobody_has_begun_is_withdrawn(store: Store) -
     async with store.transaction() as tx:
         await tx.intend(NewJob("send", key="a", lane="a"), NewJob("send", key="b", lane="b"))
         a, _ = await tx.jobs.first_of_lanes(now=tx.now)
-        await tx.jobs.begin(a, now=tx.now)
+        await tx.jobs.begin(a, now=tx.now, by="DEVICE")
         await tx.jobs.withdraw("a", now=tx.now)
         await tx.jobs.withdraw("b", now=tx.now)
         assert [job.key for job in await tx.jobs.first_of_lanes(now=tx.now)] == ["a"]
