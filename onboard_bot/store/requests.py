@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from onboard_bot.clock import Timestamp
 from onboard_bot.domain.requests import OPEN, AccountType, Origin, Request, State, Wish, may_become
-from onboard_bot.store.tables import requests
+from onboard_bot.store.tables import HOLDS_USERNAME, requests
 
 
 class StateMovedError(Exception):
@@ -55,7 +55,7 @@ class Requests:
 
     async def open_for(self, username: str) -> Request | None:
         """The open request that holds a username."""
-        query = select(requests).where(requests.c.username == username, requests.c.state.in_(OPEN))
+        query = select(requests).where(requests.c.username == username, HOLDS_USERNAME)
         row = (await self._connection.execute(query)).first()
         return None if row is None else _request(row)
 

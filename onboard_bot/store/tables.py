@@ -18,6 +18,9 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
+# An index of some rows only serves a question that repeats its condition word for word.
+HOLDS_USERNAME = text("state IN ('pending', 'approved', 'creating')")
+"""`domain.requests.OPEN`, for the database."""
 _UNFINISHED = "finished_at IS NULL"
 
 meta = Table("meta", metadata, Column("key", String, primary_key=True), Column("value", Text, nullable=False))
@@ -46,7 +49,7 @@ inbox = Table(
     Column("encrypted", Boolean, nullable=False),
     Column("received_at", Float, nullable=False),
     Column("done", Boolean, nullable=False),
-    Index("inbox_open", "seq", sqlite_where=text("NOT done"), postgresql_where=text("NOT done")),
+    Index("inbox_open", "seq", sqlite_where=text("done = 0"), postgresql_where=text("NOT done")),
     sqlite_autoincrement=True,
 )
 
@@ -107,8 +110,8 @@ requests = Table(
         "one_open_request_per_username",
         "username",
         unique=True,
-        sqlite_where=text("state IN ('pending', 'approved', 'creating')"),
-        postgresql_where=text("state IN ('pending', 'approved', 'creating')"),
+        sqlite_where=HOLDS_USERNAME,
+        postgresql_where=HOLDS_USERNAME,
     ),
 )
 

@@ -181,12 +181,17 @@ class Person:
         await self.ask("PUT", f"rooms/{quote(room_id)}/state/m.room.power_levels", content)
 
     async def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """A call of the client-server API as this person."""
+        """A call of the client-server API as this person, who waits as long as the server asks for."""
         url = f"{self.client.homeserver}/_matrix/client/v3/{path}"
         headers = {"Authorization": f"Bearer {self.client.access_token}"}
-        async with aiohttp.ClientSession() as http, http.request(method, url, json=body, headers=headers) as answer:
-            assert answer.ok, f"{method} {path}: {await answer.text()}"
-            return dict(await answer.json())
+        async with aiohttp.ClientSession() as http:
+            while True:
+                async with http.request(method, url, json=body, headers=headers) as answer:
+                    if answer.status != 429:
+                        assert answer.ok, f"{method} {path}: {await answer.text()}"
+                        return dict(await answer.json())
+                    wait = (await answer.json())["retry_after_ms"] / 1000
+                await asyncio.sleep(wait)
 
     async def join(self, room_id: str) -> None:
         await self.client.join(room_id)
