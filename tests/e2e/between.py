@@ -57,6 +57,8 @@ class Between:
         self.passed: list[Passing] = []
         self.before: Before = _nothing_before
         self.after: After = _nothing_after
+        self.rewrite: Callable[[str], str] = str
+        """Makes another path and query of what is asked."""
 
     def count(self, method: str, ending: str) -> int:
         """How many such calls came by."""
@@ -102,7 +104,7 @@ class Between:
         if instead is not None:
             return instead
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _NOT_PASSED_ON}
-        url = URL(self._upstream + request.raw_path, encoded=True)
+        url = URL(self._upstream + self.rewrite(request.raw_path), encoded=True)
         try:
             async with self._session.request(request.method, url, data=body, headers=headers) as answer:
                 content = await answer.read()
