@@ -27,13 +27,14 @@ class BotProcess:
 
     def __init__(self, folder: Path, homeserver: str, secret_file: Path, admin: str) -> None:
         port = free_port()
+        self.state = folder / "state"
         self._config = folder / "bot.yaml"
         self._log = folder / "bot.log"
         self._ready_url = f"http://127.0.0.1:{port}/readyz"
         self._process: asyncio.subprocess.Process | None = None
         config = {
             "homeserver": {"url": homeserver, "shared_secret_file": str(secret_file)},
-            "bot": {"state_dir": str(folder / "state")},
+            "bot": {"state_dir": str(self.state)},
             "admin_room": {"admins": [admin]},
             "accounts": {"delivery": "dm"},
             "ops": {"listen": f"127.0.0.1:{port}"},

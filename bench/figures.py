@@ -1,7 +1,7 @@
 """Owns what the figures mean: the numbers of one run, their percentiles, and the table that is printed."""
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 AIM_RATIO = 1.15
@@ -36,6 +36,7 @@ class Footprint:
     after_accounts: float
     accounts_took: float
     warm_starts: Sequence[float]
+    starts_by_age: Mapping[int, Sequence[float]]
 
 
 def latency_table(measured: Iterable[Latencies]) -> str:
@@ -59,6 +60,10 @@ def footprint_table(footprint: Footprint) -> str:
         (f"resident memory, after {footprint.accounts} accounts", f"{footprint.after_accounts:.1f} MiB"),
         (f"the {footprint.accounts} accounts, credentials delivered", f"{footprint.accounts_took:.1f} s, {pace:.1f}/s"),
         ("process start to ready, warm state", f"{statistics.median(footprint.warm_starts):.2f} s (of {starts})"),
+        *(
+            (f"the same with {number:,} finished requests", f"{statistics.median(seconds):.2f} s")
+            for number, seconds in footprint.starts_by_age.items()
+        ),
     ]
     return _table(rows)
 

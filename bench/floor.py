@@ -11,7 +11,8 @@ from pydantic import SecretStr
 
 from bench.client import Client, Heard
 from onboard_bot.domain.passwords import generate_password
-from onboard_bot.homeserver.synapse import REGISTER_PATH, registration_mac
+from onboard_bot.homeserver.registration import registration_mac
+from onboard_bot.homeserver.synapse import REGISTER_PATH
 
 PREFIX = "?"  # the bot obeys "!" and takes no notice of this one
 

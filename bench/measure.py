@@ -1,8 +1,9 @@
 """Owns how the figures come about: the room with both answerers in it, and what is typed there in which order."""
 
 import asyncio
+import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from bench.bot import BotProcess
 from bench.client import Client, signed_in
 from bench.figures import Footprint, Latencies
 from bench.floor import PREFIX, Floor
+from bench.old_state import age
 from onboard_bot.demo.synapse import SynapseSettings, running_synapse
 from onboard_bot.homeserver.secret import SecretFile
 from onboard_bot.homeserver.synapse import SharedSecretBackend
@@ -20,6 +22,7 @@ from onboard_bot.homeserver.synapse import SharedSecretBackend
 _WARM_UP = 5
 _BREATH = 0.15  # between two measurements: what the last one left to do must not fall into the next
 _TYPED_AT_ONCE = 4
+_AGES = (100, 100_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,23 @@ async def footprint(on: Stage, accounts: int, starts: int) -> Footprint:
     for _ in range(starts):
         await on.bot.stop()
         warm_starts.append(await on.bot.start())
-    return Footprint(on.idle_mib, accounts, after, took, warm_starts)
+    return Footprint(on.idle_mib, accounts, after, took, warm_starts, await starts_by_age(on, _AGES, starts))
+
+
+async def starts_by_age(on: Stage, requests: Sequence[int], times: int) -> dict[int, list[float]]:
+    """Starts with so many finished requests in the database, by turns; seconds from the process to its readiness."""
+    await on.bot.stop()
+    database = on.bot.state / "onboard.db"
+    aged = {number: shutil.copy(database, database.with_name(f"{number}.db")) for number in requests}
+    for number, path in aged.items():
+        age(Path(path), number)
+    seconds: dict[int, list[float]] = {number: [] for number in requests}
+    for _ in range(times):
+        for number, path in aged.items():
+            shutil.copy(path, database)
+            seconds[number].append(await on.bot.start())
+            await on.bot.stop()
+    return seconds
 
 
 async def _by_turns(on: Stage, name: str, samples: int) -> Latencies:

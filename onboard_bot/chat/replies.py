@@ -93,8 +93,8 @@ def account_unknown(request_id: str, user_id: str) -> Message:
     """
     rest = (
         ", and I could not find out what came of it: the account may or may not exist. To find out, ask me for this"
-        " name again: I make the account if there is none, and tell if the name is taken. If it is, a server administrator"
-        " can set a new password for it."
+        " name again: I make the account if there is none, and tell if the name is taken. If it is, a server"
+        " administrator can set a new password for it."
     )
     words: tuple[Inline, ...] = ("I asked the homeserver to make ", Strong(user_id), rest)
     about = About(
