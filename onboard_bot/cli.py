@@ -4,11 +4,18 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from onboard_bot import __version__
+
+if TYPE_CHECKING:  # at run time each verb imports what it needs
+    from onboard_bot.clock import Clock
+    from onboard_bot.safekeeping.archive import Manifest
+    from onboard_bot.state_dir import StateDir
 
 OK, FAILED, UNUSABLE = 0, 1, 2
 
@@ -48,6 +55,14 @@ def _parser() -> argparse.ArgumentParser:
 
     config = verbs.add_parser("config", parents=[common], help="print the commented example configuration")
     config.set_defaults(verb=_config)
+
+    backup = verbs.add_parser("backup", parents=[common], help="save the state into one file, also while the bot runs")
+    backup.add_argument("file", type=Path, metavar="FILE", help="what is there is replaced once the new one is whole")
+    backup.set_defaults(verb=_backup)
+
+    restore = verbs.add_parser("restore", parents=[common], help="make the state of a backup, in an empty state_dir")
+    restore.add_argument("file", type=Path, metavar="FILE", help="what backup wrote")
+    restore.set_defaults(verb=_restore)
 
     demo = verbs.add_parser("demo", parents=[common], help="see it work on a real Synapse in a scratch folder")
     demo.set_defaults(verb=_demo)
@@ -102,6 +117,52 @@ def _config(_options: argparse.Namespace) -> int:
     from onboard_bot.config.example import example_text  # noqa: PLC0415 - each verb imports what it needs
 
     print(example_text(), end="")
+    return OK
+
+
+def _backup(options: argparse.Namespace) -> int:
+    from onboard_bot.safekeeping.backup import backup  # noqa: PLC0415 - each verb imports what it needs
+
+    return _with_state(
+        options,
+        lambda state, clock: backup(state, options.file, clock),
+        "{file} holds the state of {who} as of {when}. Keep it like a password.",
+    )
+
+
+def _restore(options: argparse.Namespace) -> int:
+    import secrets  # noqa: PLC0415 - each verb imports what it needs
+
+    from onboard_bot.safekeeping.restore import restore  # noqa: PLC0415 - the same
+
+    return _with_state(
+        options,
+        lambda state, clock: restore(state, options.file, clock, secrets.token_bytes),
+        "{state} holds the state of {who} as of {when}. At its next start the bot signs in as a new device and ends the"
+        " old one.",
+    )
+
+
+def _with_state(options: argparse.Namespace, work: "Callable[[StateDir, Clock], Manifest]", words: str) -> int:
+    """Works on the state directory of a configuration, whose shared secret is not needed for that."""
+    from onboard_bot.clock import SystemClock  # noqa: PLC0415 - each verb imports what it needs
+    from onboard_bot.config import ConfigError, load_config  # noqa: PLC0415 - the same
+    from onboard_bot.errors import OnboardError  # noqa: PLC0415 - the same
+    from onboard_bot.state_dir import StateDir  # noqa: PLC0415 - the same
+
+    try:
+        config = load_config(options.config, os.environ)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return UNUSABLE
+    try:
+        done = work(StateDir(config.bot.state_dir), SystemClock())
+    except OnboardError as error:
+        print(f"FAIL {error.code}: {error.sentence}", file=sys.stderr)
+        return FAILED
+    when = datetime.fromtimestamp(done.saved_at, UTC).isoformat(sep=" ", timespec="seconds")
+    who = done.user_id or f"{config.bot.username}, which never signed in"
+    print(words.format(file=options.file, state=config.bot.state_dir, who=who, when=when))
     return OK
 
 

@@ -59,6 +59,7 @@ def refuse_another_accounts_state(state: StateDir, username: str) -> None:
     Raises:
         OnboardError: `state_unusable`.
     """
+    state.refuse_unfinished()
     try:
         account = state.read_json(_ACCOUNT_FILE)
         if account is None or not account["registered"] or account["username"] == username:

@@ -22,6 +22,7 @@ class Verb(StrEnum):
     """What happened, as `subject:action`."""
 
     BOT_REGISTERED = "bot:registered"
+    STATE_RESTORED = "state:restored"
     ADMIN_ROOM_SET = "admin_room:set"
     REQUEST_MADE = "request:made"
     REQUEST_APPROVED = "request:approved"

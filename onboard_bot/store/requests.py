@@ -59,6 +59,11 @@ class Requests:
         row = (await self._connection.execute(query)).first()
         return None if row is None else _request(row)
 
+    async def about_to_be_made(self) -> list[Request]:
+        """Those whose account has its password and was not begun yet."""
+        query = select(requests).where(requests.c.state == State.APPROVED, requests.c.sealed_password.is_not(None))
+        return [_request(row) for row in await self._connection.execute(query.order_by(requests.c.created_at))]
+
     async def advance(
         self,
         request: Request,

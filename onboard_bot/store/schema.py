@@ -23,15 +23,11 @@ def bring_up_to_date(path: Path) -> None:
             written.
     """
     try:
-        revision = _revision(path)
+        revision = revision_of(path)
         if revision == LATEST:
             return
-        if revision is not None and revision not in _KNOWN:
-            raise FatalError(
-                ErrorCode.STATE_UNUSABLE,
-                f"The database {path} was written by a newer onboard-bot (schema {revision}; this program knows"
-                f" {LATEST}). Start that newer version again, or restore a backup from before the upgrade.",
-            )
+        if revision is not None:
+            refuse_newer(revision, f"The database {path}")
         if revision is None and _is_of_others(path):
             raise FatalError(
                 ErrorCode.STATE_UNUSABLE,
@@ -42,7 +38,26 @@ def bring_up_to_date(path: Path) -> None:
         raise FatalError(ErrorCode.STATE_UNUSABLE, f"The database {path} cannot be used: {error}.") from error
 
 
-def _revision(path: Path) -> str | None:
+def refuse_newer(revision: str, what: str) -> None:
+    """Refuses what this program is too old for.
+
+    Args:
+        revision: The schema's.
+        what: Has it, for the sentence.
+
+    Raises:
+        FatalError: `state_unusable`.
+    """
+    if revision not in _KNOWN:
+        raise FatalError(
+            ErrorCode.STATE_UNUSABLE,
+            f"{what} was written by a newer onboard-bot (schema {revision}; this program knows {LATEST}). Use that"
+            " newer version again, or restore a backup from before the upgrade.",
+        )
+
+
+def revision_of(path: Path) -> str | None:
+    """The last step that the database was taken through; None where there is no database of ours."""
     if not path.exists():
         return None
     with closing(sqlite3.connect(path)) as connection:
