@@ -4,7 +4,7 @@
 out by one sign-in whether the account is ours: nobody else knows that password.
 """
 
-from contextlib import suppress
+import logging
 from dataclasses import dataclass
 
 from pydantic import SecretStr
@@ -20,7 +20,10 @@ from onboard_bot.store.jobs import Job
 from onboard_bot.store.sealing import Sealer
 from onboard_bot.store.transaction import Transaction
 
+_log = logging.getLogger(__name__)
+
 _FIRST_LOOK_AFTER = 0.2
+_TRIES_TO_SIGN_OUT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ class CreateAccount(Effect[Attempt]):
             raise PostponedError(f"answer lost: {error}", wait=_FIRST_LOOK_AFTER if first else None) from error
         except OnboardError as error:
             if prepared.may_exist:  # whatever this try met, an earlier one may have made the account
-                return await self._find_out(prepared, error)
+                return await self._find_out(job, prepared, error)
             return self._failed(prepared, error)
         return lambda tx: outcome.created(tx, prepared.request, made.user_id, found=False)
 
@@ -102,7 +105,7 @@ class CreateAccount(Effect[Attempt]):
     def _failed(attempt: Attempt, error: OnboardError) -> Record:
         return lambda tx: outcome.failed(tx, attempt.request, error)
 
-    async def _find_out(self, attempt: Attempt, refusal: OnboardError) -> Record | None:
+    async def _find_out(self, job: Job, attempt: Attempt, refusal: OnboardError) -> Record | None:
         user_id = Username(attempt.request.wish.username).at(self._server_name)
         try:
             # A device id of our choice: a repeat after a stop leaves no second device behind.
@@ -113,6 +116,11 @@ class CreateAccount(Effect[Attempt]):
             return self._failed(attempt, refusal)
         except OnboardError:  # nobody may sign in with a password there: it cannot be found out
             return lambda tx: outcome.unknown(tx, attempt.request)
-        with suppress(OnboardError, TryLater):  # the account counts, not a session left over
+        try:
             await self._backend.sign_out(session)
+        except TryLater:  # found out again at the next try; but the account counts, not a session left over
+            if job.attempts < _TRIES_TO_SIGN_OUT:
+                raise
+        except OnboardError as error:
+            _log.warning("%s: its session of a moment was not ended (%s)", job.key, error)
         return lambda tx: outcome.created(tx, attempt.request, user_id, found=True)

@@ -34,7 +34,9 @@ class DirectRooms:
         """
         async with self._store.reading() as tx:
             plan = await tx.rooms.find(Purpose.DIRECT, user_id)
-        if plan is not None and plan.room_id is not None and await self._is_over(plan.room_id, user_id):
+        if plan is not None and plan.room_id is not None:
+            if await self._serves(plan.room_id, user_id):
+                return plan.room_id
             async with self._store.transaction() as tx:
                 await tx.rooms.forget(plan.marker)
             plan = None
@@ -43,32 +45,37 @@ class DirectRooms:
             plan = PlannedRoom(self._new_marker(), Purpose.DIRECT, user_id, None, made_by_bot=True)
             async with self._store.transaction() as tx:
                 await tx.rooms.plan(plan)
-        room_id = plan.room_id
-        if room_id is None:
-            room_id = await self._making.make(plan, _creation(user_id), may_exist=not fresh)
-            async with self._store.transaction() as tx:
-                await tx.rooms.settle(plan.marker, room_id)
-            if fresh:
-                return room_id
-        if await self._api.state_event(room_id, "m.room.member", user_id) is None:
-            await self._api.invite(room_id, user_id)
+        room_id = await self._making.make(plan, _creation(user_id), may_exist=not fresh)
+        async with self._store.transaction() as tx:
+            await tx.rooms.settle(plan.marker, room_id)
+        if not fresh:
+            is_invited = await self._rooms.last_membership(room_id, user_id) is not None
+            await self._complete(room_id, user_id, is_invited=is_invited)
         return room_id
 
-    async def _is_over(self, room_id: str, user_id: str) -> bool:
-        """Whether one of the two is gone; if it is the person, the bot goes too."""
+    async def _serves(self, room_id: str, user_id: str) -> bool:
+        """Whether both are in the room, or the person is invited; if the person is gone, the bot goes too."""
         if room_id not in await self._api.joined_rooms():
+            return False
+        membership = await self._rooms.last_membership(room_id, user_id)
+        if membership in (None, "join", "invite"):
+            await self._complete(room_id, user_id, is_invited=membership is not None)
             return True
-        if await self._api.state_event(room_id, "m.room.member", user_id) is None:
-            return False
-        if await self._rooms.membership(room_id, user_id) in ("join", "invite"):
-            return False
         try:
             await self._api.leave(room_id)
         except TokenRejectedError:
             raise
         except RefusedError as error:
             _log.info("could not leave %s: %s", room_id, error)
-        return True
+        return False
+
+    async def _complete(self, room_id: str, user_id: str, *, is_invited: bool) -> None:
+        """Adds what is missing: a server that went down while it made the room does not go on with that."""
+        if not await self._rooms.is_encrypted(room_id):
+            await self._api.set_state(room_id, ENCRYPTION["type"], ENCRYPTION["content"])
+            self._rooms.forget(room_id)
+        if not is_invited:
+            await self._api.invite(room_id, user_id)
 
 
 def _creation(user_id: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from onboard_bot.onboarding.ports import UnreachableError
 from onboard_bot.store.rooms import PlannedRoom
 
 CREATION_KEY = "io.github.onboard_bot"
-ENCRYPTION = {
+ENCRYPTION: dict[str, Any] = {
     "type": "m.room.encryption",
     "state_key": "",
     "content": {"algorithm": "m.megolm.v1.aes-sha2"},

@@ -10,9 +10,10 @@ import vodozemac
 from nio.store import SqliteStore
 
 from onboard_bot.demo.synapse import RunningSynapse
-from tests.e2e.between import REGISTER, Between, Passing
+from tests.e2e.between import REGISTER, Between
 from tests.e2e.bot_process import POLL_EVERY, READY_WITHIN, BotProcess, Launch, running_bot
 from tests.e2e.desk import Desk
+from tests.e2e.interruption import Fault, Interruption, Moment, Place, Way
 from tests.e2e.person import PASSWORD, has_account, signed_in, unique
 from tests.e2e.server_view import ServerView
 
@@ -149,59 +150,11 @@ async def test_the_encryption_store_opens_with_its_own_key_alone(synapse: Runnin
             store.database.close()
 
 
-@dataclass(frozen=True)
-class Moment:
-    """The n-th call of its kind: what runs side by side comes in another order every time."""
-
-    method: str
-    ending: str
-    number: int
-
-
-class Interruption:
-    """Kills a bot at one moment, before the server sees the request or before its answer goes out.
-
-    Args:
-        between: What the bot speaks through.
-        kill_at: When; None lets it live.
-        answered: Whether the server has carried the request out.
-    """
-
-    def __init__(self, between: Between, kill_at: Moment | None, *, answered: bool) -> None:
-        self.bot: BotProcess | None = None
-        self.moments: list[Moment] = []
-        self.has_killed = False
-        self._kill_at = kill_at
-        self._answered = answered
-        self._of: dict[int, Moment] = {}
-        between.before, between.after = self._before, self._after
-
-    async def _before(self, passing: Passing) -> None:
-        ending = passing.path.rsplit("/", 1)[-1]
-        ending = "…" if ending.startswith(("%", "@", "!", "$")) else ending
-        number = sum((passing.method, ending) == (moment.method, moment.ending) for moment in self.moments)
-        moment = Moment(passing.method, ending, number)
-        self.moments.append(moment)
-        self._of[id(passing)] = moment
-        if not self._answered:
-            await self._kill_if(moment)
-
-    async def _after(self, passing: Passing) -> None:
-        if self._answered:
-            await self._kill_if(self._of[id(passing)])
-
-    async def _kill_if(self, moment: Moment) -> None:
-        if moment == self._kill_at:
-            assert self.bot is not None
-            self.has_killed = True
-            await self.bot.kill()
-
-
-async def done_or_killed(bot: BotProcess, interruption: Interruption) -> None:
+async def done_or_killed(bot: BotProcess) -> None:
     """Waits for the end of a first start: that it is done, or that it was killed."""
     try:
         async with asyncio.timeout(READY_WITHIN):
-            while not interruption.has_killed:
+            while bot.is_running:
                 page = await bot.readyz()
                 if page is not None and page.status == 200 and open_jobs(bot) == 0:
                     return
@@ -220,11 +173,11 @@ class FirstStarts:
     launch: Launch
     admins: list[str]
 
-    async def killed_at(self, moment: Moment | None, *, answered: bool) -> list[Moment]:
+    async def killed(self, *at: Fault) -> list[Moment]:
         """Kills one, lets it start again, and looks at what there is; what it asked until it was killed or done."""
-        async with Between(self.synapse.url) as between:
-            interruption = Interruption(between, moment, answered=answered)
-            async with running_bot(
+        async with (
+            Between(self.synapse.url) as between,
+            running_bot(
                 self.folder / unique("start"),
                 self.synapse,
                 url=between.url,
@@ -232,18 +185,20 @@ class FirstStarts:
                 launch=self.launch,
                 bot={"username": unique("onboard")},
                 admin_room={"admins": self.admins},
-            ) as bot:
-                interruption.bot = bot
+            ) as bot,
+        ):
+            interruption = Interruption(between, bot.kill, *at)
+            await bot.start()
+            await done_or_killed(bot)
+            interruption.stop_counting()
+            between.leave_alone()
+            if not bot.is_running:
+                assert at, bot.log()
+                assert interruption.all_happened, bot.log()
                 await bot.start()
-                await done_or_killed(bot, interruption)
-                asked = list(interruption.moments)
-                if interruption.has_killed:
-                    await bot.ended()
-                    between.leave_alone()
-                    await bot.start()
-                    await bot.wait_ready()
-                await self.one_of_everything(bot, f"killed at {moment}, {answered=}")
-        return asked
+                await bot.wait_ready()
+            await self.one_of_everything(bot, ", ".join(map(str, at)))
+        return interruption.heard[0]
 
     async def one_of_everything(self, bot: BotProcess, when: str) -> None:
         bot_id = self.view.user_id(bot.username)
@@ -264,17 +219,28 @@ async def test_a_first_start_that_is_killed_at_any_request_is_taken_up_where_it_
 ) -> None:
     admins = [await has_account(homeserver, "admin") for _ in range(2)]
     starts = FirstStarts(homeserver, homeserver_view, tmp_path, quickly, admins)
-    moments = await starts.killed_at(None, answered=True)
-    assert {"register", "login", "upload", "sync", "createRoom", "invite"} <= {moment.ending for moment in moments}
+    moments = await starts.killed()
+    assert {
+        "POST /_synapse/admin/v1/register",
+        "POST login",
+        "POST keys/upload",
+        "GET sync",
+        "POST createRoom",
+        "POST rooms/…/invite",
+    } <= {moment.route for moment in moments}
     if homeserver_version(homeserver) == "11":  # what comes before the room is the same everywhere: tried on one
-        moments = moments[[moment.ending for moment in moments].index("capabilities") :]
+        moments = moments[[moment.route for moment in moments].index("GET capabilities") :]
     # For a server it is the same whether a look was lost or its answer.
-    kills = [(moment, True) for moment in moments] + [(m, False) for m in moments if m.method != "GET"]
-    left = iter(kills)
+    left = iter(
+        Fault(moment, place, Way.KILL)
+        for place in (Place.AFTER, Place.BEFORE)
+        for moment in moments
+        if place is Place.AFTER or not moment.route.startswith("GET ")
+    )
 
     async def kill_one_after_the_other() -> None:
-        for moment, answered in left:
-            await starts.killed_at(moment, answered=answered)
+        for fault in left:
+            await starts.killed(fault)
 
     async with asyncio.TaskGroup() as group:
         for _ in range(AT_ONCE):

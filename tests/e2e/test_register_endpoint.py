@@ -31,11 +31,11 @@ from onboard_bot.homeserver.secret import SecretFile
 from onboard_bot.homeserver.synapse import (
     IMPOSSIBLE_NAME,
     REGISTER_PATH,
-    UNSAID_WAIT,
     VERSION_PATH,
     SharedSecretBackend,
 )
-from tests.fakes.cutting_proxy import CuttingProxy
+from onboard_bot.pace import UNSAID_WAIT
+from tests.e2e.between import Between, Cut, Passing
 from tests.fakes.endpoints import Endpoint
 from tests.fakes.synapse_endpoint import Mode, SynapseEndpoint
 
@@ -328,17 +328,31 @@ async def test_a_rejected_secret_is_read_again_although_the_file_looks_unchanged
     await backend.prove_secret()
 
 
-@pytest.mark.parametrize("after_bytes", [0, 40])
+def cut_the_next_post(between: Between, place: str = "before the answer") -> None:
+    """The server's answer to the next POST does not come through."""
+
+    async def cut(passing: Passing) -> None:
+        if passing.method == "POST":
+            between.leave_alone()
+            raise Cut(b"HTTP/1.1 200 OK\r\nContent-Le" if place == "in its head" else b"")
+
+    if place == "in its body":
+        between.halfway = cut
+    else:
+        between.after = cut
+
+
+@pytest.mark.parametrize("place", ["before the answer", "in its head", "in its body"])
 async def test_a_lost_answer_says_so_and_signing_in_finds_the_account(
-    http: aiohttp.ClientSession, endpoint: Endpoint, secret_file: Path, after_bytes: int
+    http: aiohttp.ClientSession, endpoint: Endpoint, secret_file: Path, place: str
 ) -> None:
     name = fresh_name()
-    async with CuttingProxy(endpoint.url) as proxy:
-        backend = SharedSecretBackend(http, proxy.url, SecretFile(secret_file))
-        proxy.cut_next_post(after_bytes=after_bytes)
+    async with Between(endpoint.url) as between:
+        backend = SharedSecretBackend(http, between.url, SecretFile(secret_file))
+        cut_the_next_post(between, place)
         with pytest.raises(AnswerLost):
             await backend.create(wanted(name))
-        assert proxy.cuts == 1
+        assert between.count("POST", REGISTER_PATH) == 1
         session = await backend.sign_in(name, PASSWORD, device_id="FOUND")
         assert (await endpoint.facts(f"@{name}:{endpoint.server_name}"))["devices"] == ["FOUND"]
         await backend.sign_out(session)
@@ -348,18 +362,18 @@ async def test_a_lost_answer_to_anything_repeatable_is_only_a_delay(
     http: aiohttp.ClientSession, endpoint: Endpoint, secret_file: Path
 ) -> None:
     name = fresh_name()
-    async with CuttingProxy(endpoint.url) as proxy:
-        backend = SharedSecretBackend(http, proxy.url, SecretFile(secret_file))
+    async with Between(endpoint.url) as between:
+        backend = SharedSecretBackend(http, between.url, SecretFile(secret_file))
         await backend.create(wanted(name))
-        proxy.cut_next_post()
+        cut_the_next_post(between)
         with pytest.raises(TryLater):
             await backend.sign_in(name, PASSWORD, device_id="ONE")
         session = await backend.sign_in(name, PASSWORD, device_id="ONE")
-        proxy.cut_next_post()
+        cut_the_next_post(between)
         with pytest.raises(TryLater):
             await backend.sign_out(session)
         await backend.sign_out(session)
-        proxy.cut_next_post()
+        cut_the_next_post(between)
         with pytest.raises(TryLater):
             await backend.prove_secret()
         assert (await endpoint.facts(f"@{name}:{endpoint.server_name}"))["devices"] == []
@@ -525,7 +539,7 @@ async def test_a_rate_limit_says_how_long(backend_of_fake: SharedSecretBackend, 
     fake.fail_before_once(429)
     with pytest.raises(TryLater) as later:
         await backend_of_fake.create(wanted("ada"))
-    assert (later.value.code, later.value.after) == (ErrorCode.RATE_LIMITED, None)
+    assert (later.value.code, later.value.after) == (ErrorCode.RATE_LIMITED, UNSAID_WAIT)
 
 
 async def test_each_limit_is_told_with_its_route_and_its_wait(

@@ -15,6 +15,7 @@ from onboard_bot.matrix.room_making import RoomMaking
 from onboard_bot.matrix.rooms import Rooms
 from onboard_bot.onboarding.ports import RefusedError, UnreachableError
 from onboard_bot.store.engine import Database, sqlite_url
+from onboard_bot.store.rooms import PlannedRoom, Purpose
 from onboard_bot.store.schema import bring_up_to_date
 from onboard_bot.store.transaction import Store
 from tests.fakes.clock import FakeClock
@@ -93,6 +94,29 @@ async def test_a_room_that_cannot_be_left_does_not_keep_the_next_one_back(desk: 
     old.set_membership(ADA, "leave")
     with desk.server.wrong("POST", "/leave", (403, {"errcode": "M_FORBIDDEN"})):
         assert await desk.room_with(ADA) != old
+
+
+@pytest.mark.parametrize("settled", [True, False])
+async def test_a_room_that_the_server_left_half_made_is_completed(desk: Desk, settled: bool) -> None:  # noqa: FBT001 - a case
+    """Synapse makes the room and our membership first; a stop of it after that leaves the rest out."""
+    room = await desk.room_with(ADA)
+    del room.state["m.room.member", ADA], room.state["m.room.encryption", ""]
+    if not settled:
+        async with desk.store.transaction() as tx:
+            await tx.rooms.forget("marker0")
+            await tx.rooms.plan(PlannedRoom("marker0", Purpose.DIRECT, ADA, None, made_by_bot=True))
+    desk.start()
+    assert await desk.room_with(ADA) == room
+    assert room.membership(ADA) == "invite"
+    assert room.state[("m.room.encryption", "")] == {"algorithm": "m.megolm.v1.aes-sha2"}
+
+
+async def test_a_room_that_serves_costs_one_look_at_the_person(desk: Desk) -> None:
+    await desk.room_with(ADA)
+    await desk.room_with(ADA)
+    desk.server.calls.clear()
+    await desk.room_with(ADA)
+    assert [path.rpartition("/")[2] for _, path in desk.server.calls] == ["joined_rooms", ADA]
 
 
 async def test_somebody_who_cannot_be_invited_costs_one_room_however_often_it_is_tried(desk: Desk) -> None:
