@@ -10,8 +10,6 @@ from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
 
-import aiohttp
-
 from onboard_bot import __version__
 from onboard_bot.admin_room_watch import AdminRoomWatch
 from onboard_bot.chat.dispatch import Dispatch, Manners
@@ -19,7 +17,7 @@ from onboard_bot.chat.incoming import BotNames
 from onboard_bot.chat.replies import StatusReport
 from onboard_bot.clock import Clock, SystemClock
 from onboard_bot.config import Config
-from onboard_bot.domain.audit import Entry, Verb
+from onboard_bot.connections import connections
 from onboard_bot.domain.identifiers import server_of
 from onboard_bot.errors import ErrorCode, FatalError, UnusableError
 from onboard_bot.health import Health
@@ -43,12 +41,14 @@ from onboard_bot.matrix.own_identity import sign_in_public
 from onboard_bot.matrix.session import BotWish, OwnAccount, Session
 from onboard_bot.matrix.transport import Transport
 from onboard_bot.onboarding.effects import JobKind
-from onboard_bot.onboarding.ports import TokenRejectedError
+from onboard_bot.onboarding.ports import Outgoing, TokenRejectedError
 from onboard_bot.onboarding.register import RegistrationRules
+from onboard_bot.opening import open_machine, open_naming, prove_storage
+from onboard_bot.pace import SharedPace
 from onboard_bot.patience import Patience
 from onboard_bot.state_dir import StateDir
+from onboard_bot.storage_watch import StorageWatch
 from onboard_bot.store.engine import Database, sqlite_url
-from onboard_bot.store.meta import EPOCH
 from onboard_bot.store.schema import bring_up_to_date
 from onboard_bot.store.sealing import Sealer
 from onboard_bot.store.transaction import Store, Transaction
@@ -57,8 +57,9 @@ from onboard_bot.web.ops import listen, ops_app
 _log = logging.getLogger(__name__)
 
 _LAST_MOMENTS = 6.0
+_LATE = 8.0
 _AT_THE_LATEST = 8.5
-_EPOCH_BYTES = 16
+_TOO_LATE = "the stop takes too long; what is not at its end is broken off, and taken up again after the next start"
 # A server whose parts disagree about the session must not be asked in a circle.
 _AFTER_RENEWAL = 1.0
 
@@ -94,10 +95,16 @@ async def run(config: Config) -> None:
 
 
 def _end_at_the_latest() -> None:
-    """Whatever hangs, a stop takes less than ten seconds: all that counts is in the database, as after a kill."""
-    timer = threading.Timer(_AT_THE_LATEST, os._exit, (0,))
-    timer.daemon = True
-    timer.start()
+    """Whatever hangs, a stop takes less than ten seconds: all that counts is in the database, as after a kill.
+
+    Nothing of ours is known to need it. It is for what nobody can break off: a disk that does not answer, a log that
+    nobody reads, another process that holds the database.
+    """
+    # In this order and apart: where the log is what hangs, saying so must not hold up the end.
+    for seconds, step, *arguments in ((_LATE, _log.error, _TOO_LATE), (_AT_THE_LATEST, os._exit, 0)):
+        timer = threading.Timer(seconds, step, arguments)
+        timer.daemon = True
+        timer.start()
 
 
 class Bot:
@@ -107,7 +114,8 @@ class Bot:
         self._config = config
         self._clock = clock
         self.health = Health(running_since=clock.now())
-        self._patience = Patience(clock, self._note_waiting)
+        self._storage = StorageWatch(self.health, clock)
+        self._patience = Patience(clock, self._note_waiting, self._storage.note)
 
     async def work(self) -> None:
         """From nothing to obeying, for ever.
@@ -131,34 +139,48 @@ class Bot:
             stack.enter_context(state.held())
             await self._serve_health(stack)
             store = await self._open_store(stack, state)
-            http = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
+            await stack.enter_async_context(self._storage.kept(lambda: prove_storage(state, store)))
+            http = await stack.enter_async_context(connections())
             limits = LimitsMet(store, self._clock)
             await stack.enter_async_context(limits.kept())
-            backend = SharedSecretBackend(http, config.homeserver.url, self._secret(), limits.note)
-            api = ClientApi(Transport(http, config.homeserver.url, limits.note))
+            pace = SharedPace(self._clock)
+            backend = SharedSecretBackend(http, config.homeserver.url, self._secret(), limits.note, pace)
+            api = ClientApi(Transport(http, config.homeserver.url, limits.note, pace))
             wish = BotWish(config.bot.username, config.bot.display_name, config.bot.password_file)
             own_account = OwnAccount(state, wish, backend, api, secrets.choice)
             session = await self._patience.until_done(own_account.open)
-            self._patience.renew = own_account.renew
-            machine = _machine(state, session)
+
+            async def renew() -> None:
+                state.prove_room()  # before a login is spent on a session that cannot be kept
+                await own_account.renew()
+
+            self._patience.renew = renew
+            machine = open_machine(state, session, self._storage.note)
             stack.callback(machine.close)
             matrix = self._matrix(api, machine, store)
             stack.push_async_callback(matrix.sending.finish)
-            await self._patience.until_done(matrix.encryption.keep_keys_stocked)
-            own_account.keys_are_stored()
+
+            async def bring_keys_up() -> None:
+                await matrix.encryption.keep_keys_stocked()
+                own_account.keys_are_stored()
+
+            await self._patience.until_done(bring_keys_up)
             await self._patience.until_done(lambda: sign_in_public(api, machine, state))
             self.health.session, self.health.waiting_for = True, None
             await self._patience.until_done(lambda: matrix.sync.once(timeout_ms=0))
+            await self._patience.until_done(matrix.sync.look_for_invitations)
             sealer = Sealer(state.key("secrets.key"))
             watch = AdminRoomWatch(
                 matrix.admin_room.enter, lambda room_id: self._settled(matrix, room_id), self.health, self._patience
             )
-            naming = await _naming(store, session, self._clock)
+            naming = await self._patience.until_done(lambda: open_naming(store, session, self._clock))
+            self._storage.tell = lambda content: self._tell(matrix, content)
             effects = self._effects(matrix, backend, naming, sealer, session, watch)
             while True:
                 try:
                     await self._serve(
                         sync=matrix.sync.run(),
+                        keys=matrix.keys.run(),
                         dispatch=self._dispatch(store, matrix, sealer, session).run(),
                         jobs=Runner(store, effects, self._clock, device_id=session.device_id).run(),
                         admin_room=watch.run(),
@@ -167,7 +189,7 @@ class Bot:
                     if not error.soft:
                         raise
                     _log.warning("the session expired; signing in again on the same device")
-                    await self._patience.until_done(own_account.renew)
+                    await self._patience.until_done(renew)
                     await self._clock.sleep(_AFTER_RENEWAL)
 
     async def _serve(self, **parts: Coroutine[Any, Any, None]) -> None:
@@ -185,6 +207,12 @@ class Bot:
     def _note_waiting(self, why: str) -> None:
         if self.health.admin_room is None:
             self.health.waiting_for = why
+
+    async def _tell(self, matrix: MatrixAdapter, content: dict[str, Any]) -> None:
+        if self.health.admin_room is None:
+            raise RuntimeError("not in it yet")
+        once = secrets.token_hex()  # nothing is stored from which a repeat could come
+        await matrix.sending.send(self.health.admin_room, "m.room.message", content, Outgoing(once, label=once))
 
     def _secret(self) -> SecretFile:
         secret = SecretFile(self._config.homeserver.shared_secret_file)
@@ -204,7 +232,7 @@ class Bot:
 
     async def _open_store(self, stack: AsyncExitStack, state: StateDir) -> Store:
         await asyncio.to_thread(bring_up_to_date, state.database)
-        store = Store(Database(sqlite_url(state.database)), self._clock)
+        store = Store(Database(sqlite_url(state.database)), self._clock, on_trouble=self._storage.note)
         stack.push_async_callback(store.close)
         self.health.database = True
         return store
@@ -293,26 +321,3 @@ class Bot:
                 f"room would put passwords in clear text into the room {room_id}, which is not encrypted. Turn"
                 " encryption on there, or set accounts.delivery to dm.",
             )
-
-
-def _machine(state: StateDir, session: Session) -> Machine:
-    store_key = state.key("crypto.key")
-    try:
-        return Machine(session.user_id, session.device_id, state.crypto, store_key)
-    except Exception as error:  # peewee's, vodozemac's: none of them is a person's business
-        raise FatalError(
-            ErrorCode.STATE_UNUSABLE,
-            f"The encryption store {state.crypto} cannot be opened ({type(error).__name__}). Delete that folder and"
-            " start again: the bot signs in as a new device, signed by its old identity.",
-        ) from error
-
-
-async def _naming(store: Store, session: Session, clock: Clock) -> Naming:
-    """With the epoch of this state, made at the first start."""
-    async with store.transaction() as tx:
-        epoch = await tx.meta.get(EPOCH)
-        if epoch is None:
-            epoch = secrets.token_hex(_EPOCH_BYTES)
-            await tx.meta.set(EPOCH, epoch)
-            await tx.record(Entry(Verb.BOT_REGISTERED, personal={"user_id": session.user_id}))
-        return Naming(epoch, session.device_id, clock)

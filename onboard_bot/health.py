@@ -12,12 +12,13 @@ FRESH_SYNC = 90.0
 class Health:
     """How the parts stand; each part writes its own field.
 
-    `waiting_for` is a sentence about what the bot cannot mend itself, an invitation or the homeserver; `admin_room` is
-    the room's id once the bot is in it.
+    `waiting_for` is a sentence about what the bot cannot mend itself, an invitation or the homeserver; `storage` says
+    why nothing can be stored, None while it can; `admin_room` is the room's id once the bot is in it.
     """
 
     running_since: Timestamp
     database: bool = False
+    storage: str | None = None
     session: bool = False
     admin_room: str | None = None
     waits_for_invitation: bool = False
@@ -32,6 +33,8 @@ class Health:
             reasons.append("stopping")
         if not self.database:
             reasons.append("the database is not open")
+        if self.storage is not None:
+            reasons.append(f"nothing can be stored: {self.storage}")
         if not self.session:
             reasons.append(self.waiting_for or "no session with the homeserver yet")
         elif self.last_sync is None:

@@ -1,4 +1,4 @@
-"""Owns waiting for a homeserver that is not there yet: `run` never ends because of it."""
+"""Owns waiting for a homeserver that is not there yet, or for room on the disk: `run` never ends because of either."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -9,6 +9,7 @@ from onboard_bot.clock import Clock
 from onboard_bot.errors import FatalError, OnboardError
 from onboard_bot.homeserver.port import TryLater
 from onboard_bot.onboarding.ports import RateLimitedError, RefusedError, TokenRejectedError, UnreachableError
+from onboard_bot.store.trouble import LOOK_AGAIN_AFTER, StoreUnavailableError
 
 _log = logging.getLogger(__name__)
 
@@ -25,11 +26,18 @@ class Patience:
     Args:
         clock: For waiting.
         on_waiting: Told why, before each wait.
+        on_trouble: Told whenever a step cannot store what it has to; says so to whom it concerns.
     """
 
-    def __init__(self, clock: Clock, on_waiting: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        on_waiting: Callable[[str], None],
+        on_trouble: Callable[[StoreUnavailableError], None] = lambda _: None,
+    ) -> None:
         self._clock = clock
         self._on_waiting = on_waiting
+        self._on_trouble = on_trouble
         self.renew: Callable[[], Awaitable[object]] | None = None
         """What brings an expired session back; None until there is one."""
 
@@ -43,7 +51,7 @@ class Patience:
         backoff = Backoff(cap=_LONGEST_WAIT)
         while True:
             try:
-                return await step()
+                return await self._once_it_can_be_stored(step)
             except FatalError:
                 raise
             except TokenRejectedError as error:
@@ -65,3 +73,11 @@ class Patience:
             self._on_waiting(why)
             _log.warning("waiting %.1f s: %s", wait, why)
             await self._clock.sleep(wait)
+
+    async def _once_it_can_be_stored(self, step: Callable[[], Awaitable[T]]) -> T:
+        while True:
+            try:
+                return await step()
+            except StoreUnavailableError as error:
+                self._on_trouble(error)
+            await self._clock.sleep(LOOK_AGAIN_AFTER)

@@ -31,6 +31,7 @@ from onboard_bot.store.inbox import RoomEvent
 from onboard_bot.store.rooms import Purpose
 from onboard_bot.store.sealing import Sealer
 from onboard_bot.store.transaction import Store, Transaction
+from onboard_bot.store.trouble import LOOK_AGAIN_AFTER, StoreUnavailableError
 
 _log = logging.getLogger(__name__)
 
@@ -85,6 +86,8 @@ class Dispatch:
                 await self.run_open()
             except RateLimitedError as error:
                 await self._clock.sleep(error.wait)
+            except StoreUnavailableError:
+                await self._clock.sleep(LOOK_AGAIN_AFTER)
             except TokenRejectedError:
                 raise
             except Exception as error:  # noqa: BLE001 - the event stays in the inbox; the loop outlives what hinders it
@@ -128,6 +131,8 @@ class Dispatch:
         except OnboardError as error:
             silent = error.code is ErrorCode.UNKNOWN_COMMAND and not typed.surely
             await self._close(event, None if silent else replies.failure(error), reply_to)
+        except StoreUnavailableError:  # no answer either; the event stays in the inbox
+            raise
         except Exception:  # noqa: BLE001 - a fault of ours: a person gets a reference number, the log the trace
             reference = generate_request_id(self._choose)
             _log.exception("reference %s: %s could not be carried out", reference, event.event_id)

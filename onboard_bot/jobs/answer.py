@@ -73,7 +73,8 @@ class Answer(Effect[Answers]):
         first = await self._due(tx, job)
         if first is None:
             return None
-        may_be_out = bool(job.payload.get("may_be_out"))
+        # A version that wrote nothing of it down may have sent it all the same.
+        may_be_out = bool(job.payload.get("may_be_out", job.attempts > 1))
         due = [first, *[d for other in await tx.jobs.attached(job) if (d := await self._due(tx, other)) is not None]]
         if job.attempts > 1 and not may_be_out:
             due += await self._join(tx, job, due)

@@ -20,6 +20,7 @@ from onboard_bot.onboarding.ports import (
 from onboard_bot.store.jobs import Job
 from onboard_bot.store.requests import StateMovedError
 from onboard_bot.store.transaction import Store
+from onboard_bot.store.trouble import LOOK_AGAIN_AFTER, StoreUnavailableError
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +64,9 @@ class Runner:
                     while await self._start_workable():
                         pass
                     await self._wait()
-                except Exception:  # noqa: BLE001 - the database, most likely; no job is lost by looking again
+                except StoreUnavailableError:
+                    await self._clock.sleep(LOOK_AGAIN_AFTER)
+                except Exception:  # noqa: BLE001 - a fault of ours; no job is lost by looking again
                     _log.exception("could not look for jobs")
                     await self._clock.sleep(_AFTER_STORE_FAULT)
         finally:
@@ -126,7 +129,9 @@ class Runner:
     async def _run(self, job: Job) -> None:
         try:
             await self._try(job)
-        except Exception:  # noqa: BLE001 - the database, most likely; the job is still open and comes again
+        except StoreUnavailableError:
+            await self._clock.sleep(LOOK_AGAIN_AFTER)
+        except Exception:  # noqa: BLE001 - a fault of ours; the job is still open and comes again
             _log.exception("%s: its outcome could not be stored", job.key)
             await self._clock.sleep(_AFTER_STORE_FAULT)
         finally:
@@ -151,6 +156,8 @@ class Runner:
         except _NOT_NOW as error:
             record = error.record if isinstance(error, PostponedError) else None
             await self._postpone(job, str(error), wait=_asked_wait(error), record=record)
+        except StoreUnavailableError:  # no try of the job's; it is still open and comes again
+            raise
         except RefusedError as error:
             _log.warning("%s: the homeserver refused (%s)", job.key, error)
             await self._give_up(job, str(error))

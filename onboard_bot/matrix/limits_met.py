@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from onboard_bot.clock import Clock
 from onboard_bot.store.transaction import Store
+from onboard_bot.store.trouble import StoreUnavailableError
 
 _log = logging.getLogger(__name__)
 
@@ -71,6 +72,8 @@ class LimitsMet:
             if batch:
                 await self._count(batch)
             written = True
+        except StoreUnavailableError:
+            pass  # they wait in memory; that nothing can be stored is said elsewhere
         except Exception:  # noqa: BLE001 - a figure for the operator is no reason to end or to stop answering
             _log.warning("rate limits could not be remembered", exc_info=True)
         finally:

@@ -13,18 +13,20 @@ from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-StoreUnavailableError = OperationalError
-"""The database cannot be used now: full, locked, gone. What was to be stored is as good as before."""
+from onboard_bot.store.connection import UntornConnection, to_the_end
+from onboard_bot.store.trouble import StoreUnavailableError, trouble_in
 
 _READING = "onboard_reading"
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
-    "PRAGMA busy_timeout=10000",
+    # Less than what a stop may take: a statement that waits for another process cannot be broken off.
+    "PRAGMA busy_timeout=5000",
     "PRAGMA secure_delete=ON",
 )
 
@@ -47,21 +49,45 @@ class Database:
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
-        """One transaction: committed at the end, rolled back on any exception, cancellation included."""
-        async with self._writing, self._engine.connect() as connection, connection.begin():
+        """One transaction: committed at the end, rolled back on any exception, cancellation included.
+
+        Raises:
+            StoreUnavailableError: Nothing can be stored now.
+        """
+        async with self._writing, self._transaction() as connection:
             yield connection
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """A consistent look at the database that holds no writer up."""
-        async with self._engine.connect() as plain:
-            connection = await plain.execution_options(**{_READING: True})
-            async with connection.begin():
+        """A consistent look at the database that holds no writer up.
+
+        Raises:
+            StoreUnavailableError: The database cannot be read now.
+        """
+        async with self._transaction(**{_READING: True}) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _transaction(self, **options: bool) -> AsyncIterator[AsyncConnection]:
+        connection = UntornConnection(self._engine)
+        try:
+            try:
+                await connection.open(**options)
                 yield connection
+                await connection.commit()
+            finally:
+                await connection.put_back()
+        except PoolTimeoutError as error:
+            raise StoreUnavailableError("the database is too busy") from error
+        except DBAPIError as error:
+            trouble = trouble_in(error)
+            if trouble is None:
+                raise
+            raise trouble from error.orig
 
     async def close(self) -> None:
         """Closes all connections."""
-        await self._engine.dispose()
+        await to_the_end(self._engine.dispose())
 
 
 def apply_recipe(engine: Engine) -> None:

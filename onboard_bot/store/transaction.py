@@ -2,8 +2,8 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -18,6 +18,7 @@ from onboard_bot.store.meta import Meta
 from onboard_bot.store.rate_limits import RateLimits
 from onboard_bot.store.requests import Requests
 from onboard_bot.store.rooms import Rooms
+from onboard_bot.store.trouble import StoreUnavailableError
 from onboard_bot.store.undecrypted import Undecrypted
 
 
@@ -53,23 +54,35 @@ class Store:
         database: The engine.
         clock: Where `now` comes from.
         entropy: Gives random bytes for the audit log's salts.
+        on_trouble: Told whenever nothing can be stored, or read.
     """
 
     def __init__(
-        self, database: Database, clock: Clock, *, entropy: Callable[[int], bytes] = secrets.token_bytes
+        self,
+        database: Database,
+        clock: Clock,
+        *,
+        entropy: Callable[[int], bytes] = secrets.token_bytes,
+        on_trouble: Callable[[StoreUnavailableError], None] = lambda _: None,
     ) -> None:
         self._database = database
         self._clock = clock
         self._entropy = entropy
+        self._on_trouble = on_trouble
         self.jobs_added = asyncio.Event()
         self.inbox_filled = asyncio.Event()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
-        """A transaction that may write; committed at the end, rolled back on any exception."""
-        async with self._database.writing() as connection:
-            transaction = Transaction(connection, self._clock.now(), self._entropy)
-            yield transaction
+        """A transaction that may write; committed at the end, rolled back on any exception.
+
+        Raises:
+            StoreUnavailableError: Nothing can be stored now.
+        """
+        with self._telling():
+            async with self._database.writing() as connection:
+                transaction = Transaction(connection, self._clock.now(), self._entropy)
+                yield transaction
         if transaction.jobs.added:
             self.jobs_added.set()
         if transaction.inbox.filled:
@@ -77,9 +90,22 @@ class Store:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Transaction]:
-        """A look at the database that holds no writer up."""
-        async with self._database.reading() as connection:
-            yield Transaction(connection, self._clock.now(), self._entropy)
+        """A look at the database that holds no writer up.
+
+        Raises:
+            StoreUnavailableError: The database cannot be read now.
+        """
+        with self._telling():
+            async with self._database.reading() as connection:
+                yield Transaction(connection, self._clock.now(), self._entropy)
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except StoreUnavailableError as error:
+            self._on_trouble(error)
+            raise
 
     async def close(self) -> None:
         """Closes the database."""

@@ -269,8 +269,8 @@ async def test_the_same_sync_fed_twice_changes_nothing(world: World) -> None:
     ada = await world.device(ADA, "PHONE")
     event = await ada.send("hello", BOT)
     sync = world.server.sync(BOT, "BOT")
-    assert bot.machine.receive(sync) is True
-    assert bot.machine.receive(copy.deepcopy(sync)) is False
+    bot.machine.receive(sync)
+    bot.machine.receive(copy.deepcopy(sync))
     assert bot.machine.decrypt(ROOM, event).content["body"] == "hello"
     assert bot.machine.decrypt(ROOM, event).content["body"] == "hello"
 
@@ -384,13 +384,25 @@ async def test_malformed_device_keys_do_not_hide_the_good_ones(world: World) -> 
     assert await ada.read(await bot.send("hello", ADA)) == "hello"
 
 
+async def test_what_one_of_several_people_can_read_goes_out(world: World) -> None:
+    bot = await world.device(BOT, "BOT")
+    ada = await world.device(ADA, "PHONE")
+    assert await ada.read(await bot.send("hello", ADA, BOB, BOT)) == "hello"
+
+
+async def test_a_room_of_the_bot_alone_is_spoken_into(world: World) -> None:
+    bot = await world.device(BOT, "BOT")
+    assert (await bot.send("hello", BOT))["type"] == "m.room.encrypted"
+
+
 async def test_a_device_that_disappears_for_a_while_is_served_again(world: World) -> None:
     bot = await world.device(BOT, "BOT")
     ada = await world.device(ADA, "PHONE")
     await bot.send("one", ADA)
     gone = world.server.devices[ADA].pop("PHONE")
     bot.machine.receive({"device_lists": {"changed": [ADA]}})
-    await bot.send("two", ADA)
+    with pytest.raises(NotReadableError, match="nobody in"):
+        await bot.send("two", ADA)
     world.server.devices[ADA]["PHONE"] = gone
     bot.machine.receive({"device_lists": {"changed": [ADA]}})
     assert await ada.read(await bot.send("three", ADA)) == "three"

@@ -9,6 +9,7 @@ import pytest
 
 from onboard_bot.errors import ErrorCode, FatalError
 from onboard_bot.state_dir import KEY_BYTES, StateDir
+from onboard_bot.store.trouble import StoreUnavailableError
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ def test_a_write_that_is_stopped_leaves_the_old_file_whole(state: StateDir, monk
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", no_space)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(StoreUnavailableError, match="full"):
             state.write_json("session.json", {"device_id": "NEW"})
     assert json.loads((state.path / "session.json").read_text()) == {"device_id": "OLD"}
     state.write_json("session.json", {"device_id": "NEW"})

@@ -275,7 +275,7 @@ async def test_the_first_join_stays_the_first(store: Store) -> None:
 
 
 async def test_an_unreadable_event_is_kept_once_until_it_could_be_read(store: Store) -> None:
-    kept = KeptEvent("!room", {"event_id": "$1", "content": {"session_id": "s"}})
+    kept = KeptEvent("!room", "@ada:e", {"event_id": "$1", "sender": "@ada:e", "content": {"session_id": "s"}})
     async with store.transaction() as tx:
         await tx.undecrypted.keep(kept, now=1.0)
         await tx.undecrypted.keep(kept, now=2.0)
