@@ -23,7 +23,7 @@ demo: $(VENV)/.demo ## see it work: a real Synapse, the bot, and an admin who ta
 	@$(BIN)/python -m onboard_bot demo
 
 test: $(VENV)/.dev ## run the whole test suite
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
 
 lint: $(VENV)/.dev ## check style, types, and that generated files are current
 	@$(BIN)/ruff check
