@@ -56,7 +56,6 @@ from onboard_bot.web.ops import listen, ops_app
 
 _log = logging.getLogger(__name__)
 
-_LAST_MOMENTS = 6.0
 _LATE = 8.0
 _AT_THE_LATEST = 8.5
 _TOO_LATE = "the stop takes too long; what is not at its end is broken off, and taken up again after the next start"
@@ -171,7 +170,11 @@ class Bot:
             await self._patience.until_done(matrix.sync.look_for_invitations)
             sealer = Sealer(state.key("secrets.key"))
             watch = AdminRoomWatch(
-                matrix.admin_room.enter, lambda room_id: self._settled(matrix, room_id), self.health, self._patience
+                matrix.admin_room.enter,
+                lambda room_id: self._settled(matrix, room_id),
+                self.health,
+                # It runs beside the others: an expired session is renewed below, when all have stopped using it.
+                Patience(self._clock, self._note_waiting, self._storage.note),
             )
             naming = await self._patience.until_done(lambda: open_naming(store, session, self._clock))
             self._storage.tell = lambda content: self._tell(matrix, content)
@@ -202,7 +205,7 @@ class Bot:
         finally:
             for task in tasks:
                 task.cancel()
-            await asyncio.wait(tasks, timeout=_LAST_MOMENTS)
+            await asyncio.wait(tasks)
 
     def _note_waiting(self, why: str) -> None:
         if self.health.admin_room is None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -34,6 +35,9 @@ from onboard_bot.store.transaction import Store, Transaction
 from onboard_bot.store.trouble import LOOK_AGAIN_AFTER, StoreUnavailableError
 
 _log = logging.getLogger(__name__)
+
+_REFUSALS_AT_MOST = 8
+"""Unclear ones, when the bot asks who somebody is: about half a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,7 @@ class Dispatch:
         self._clock = clock
         self._choose = choose
         self._status = status
+        self._refused: Counter[str] = Counter()
 
     async def run(self) -> None:
         """Goes on until cancelled. An event whose sender cannot be looked up now is looked up again later."""
@@ -116,6 +121,9 @@ class Dispatch:
                 await self._obey(event, typed)
 
     async def _obey(self, event: RoomEvent, typed: TypedCommand) -> None:
+        if self._refused[event.event_id] >= _REFUSALS_AT_MOST:  # the others must not wait for it for ever
+            await self._close_with_reference(event, ReplyTo(event.event_id, typed.thread_root))
+            return
         actor = await self._who(event)
         if actor.role is Role.STRANGER:  # they left since; nobody answers them
             await self._close(event, None)
@@ -134,9 +142,7 @@ class Dispatch:
         except StoreUnavailableError:  # no answer either; the event stays in the inbox
             raise
         except Exception:  # noqa: BLE001 - a fault of ours: a person gets a reference number, the log the trace
-            reference = generate_request_id(self._choose)
-            _log.exception("reference %s: %s could not be carried out", reference, event.event_id)
-            await self._close(event, replies.internal_failure(reference), reply_to)
+            await self._close_with_reference(event, reply_to)
 
     async def _who(self, event: RoomEvent) -> Actor:
         try:
@@ -145,6 +151,7 @@ class Dispatch:
             )
         except RefusedError as error:
             if error.errcode not in ("M_FORBIDDEN", "M_NOT_FOUND"):
+                self._refused[event.event_id] += 1
                 raise
             return Actor(event.sender, Role.STRANGER)  # we are no longer in the room ourselves
         role = role_in_room(
@@ -203,6 +210,11 @@ class Dispatch:
                 return help_message(COMMANDS, actor.role, about, prefix=self._manners.prefix)
             case _:
                 raise AssertionError(f"{command} has a row in the table and no branch here")
+
+    async def _close_with_reference(self, event: RoomEvent, reply_to: ReplyTo) -> None:
+        reference = generate_request_id(self._choose)
+        _log.error("reference %s: %s could not be carried out", reference, event.event_id, exc_info=True)
+        await self._close(event, replies.internal_failure(reference), reply_to)
 
     async def _close(self, event: RoomEvent, message: Message | None, reply_to: ReplyTo | None = None) -> None:
         async with self._store.transaction() as tx:

@@ -171,6 +171,25 @@ def credentials_wait(request_id: str, user_id: str, requester: str, *, unreadabl
     return Message((Paragraph(words),), about, mentions=(requester,))
 
 
+def credentials_lost(request_id: str, user_id: str, requester: str) -> Message:
+    """What the room is told when a password is given up.
+
+    Args:
+        request_id: The request.
+        user_id: The new account.
+        requester: Who should have got the password.
+    """
+    words: tuple[Inline, ...] = (
+        "⚠️ The password of ",
+        Strong(user_id),
+        " could not be brought to ",
+        Pill(requester, requester),
+        ", and I have forgotten it. The account is there; a server administrator can set a new password for it.",
+    )
+    about = About(Kind.ERROR, id=request_id, state=State.CREATED, user_id=user_id, error=ErrorCode.NOT_DELIVERED)
+    return Message((Paragraph(words),), about, mentions=(requester,))
+
+
 def status(report: StatusReport) -> Message:
     """The answer to `!status`."""
     synced = "not yet" if report.last_sync is None else f"{_span(report.at - report.last_sync)} ago"

@@ -14,7 +14,7 @@ from onboard_bot.errors import ErrorCode, OnboardError
 from onboard_bot.jobs.effect import Effect, PostponedError, Record
 from onboard_bot.jobs.outgoing import Naming
 from onboard_bot.onboarding import outcome
-from onboard_bot.onboarding.ports import RateLimitedError, RefusedError, Sender, TokenRejectedError
+from onboard_bot.onboarding.ports import RateLimitedError, RefusedError, Sender
 from onboard_bot.store.jobs import Job
 from onboard_bot.store.transaction import Transaction
 
@@ -73,8 +73,9 @@ class Answer(Effect[Answers]):
         first = await self._due(tx, job)
         if first is None:
             return None
-        # A version that wrote nothing of it down may have sent it all the same.
+        # A version that wrote nothing of it down may have sent it all the same, and so may the life before a restore.
         may_be_out = bool(job.payload.get("may_be_out", job.attempts > 1))
+        may_be_out = may_be_out or self._naming.of(job).tried_since is not None
         due = [first, *[d for other in await tx.jobs.attached(job) if (d := await self._due(tx, other)) is not None]]
         if job.attempts > 1 and not may_be_out:
             due += await self._join(tx, job, due)
@@ -84,15 +85,16 @@ class Answer(Effect[Answers]):
 
     async def perform(self, job: Job, prepared: Answers) -> Record | None:
         """Replies. A room that does not let the bot speak does not hold the credentials up."""
-        first = prepared.due[0]
-        content = first.answered.content if len(prepared.due) == 1 else as_list([d.answered for d in prepared.due])
+        first, *others = prepared.due
+        content = as_list([due.answered for due in prepared.due]) if others else first.answered.content
+        outgoing = self._naming.of(job, *(other.job.key for other in others))
         try:
-            await self._sender.send(prepared.room_id, "m.room.message", content, self._naming.of(job))
+            await self._sender.send(prepared.room_id, "m.room.message", content, outgoing)
         except RateLimitedError as error:
             raise PostponedError(str(error), wait=error.wait, record=_certainly_unsaid(job, prepared)) from error
-        except TokenRejectedError:
-            raise
         except RefusedError as error:
+            if not error.is_definite:
+                raise
             _log.warning("%s: the room did not take the answer (%s)", job.key, error)
         return lambda tx: self._said(tx, prepared.due)
 

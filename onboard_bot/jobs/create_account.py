@@ -23,6 +23,7 @@ from onboard_bot.store.transaction import Transaction
 _log = logging.getLogger(__name__)
 
 _FIRST_LOOK_AFTER = 0.2
+_A_MOMENT = 1.0
 _TRIES_TO_SIGN_OUT = 4
 
 
@@ -57,7 +58,8 @@ class CreateAccount(Effect[Attempt]):
         if request is None or request.state not in (State.APPROVED, State.CREATING):
             return None
         sealed = await tx.requests.sealed_password(request.id)
-        if sealed is None:
+        if sealed is None:  # erased behind our back; whoever asked still gets an answer
+            await self.give_up(tx, job, "the password is gone")
             return None
         may_exist = request.state is State.CREATING
         if not may_exist:
@@ -87,10 +89,10 @@ class CreateAccount(Effect[Attempt]):
             return self._failed(prepared, error)
         return lambda tx: outcome.created(tx, prepared.request, made.user_id, found=False)
 
-    async def postponed(self, tx: Transaction, job: Job) -> None:
+    async def postponed(self, tx: Transaction, job: Job, wait: float) -> None:
         """The answers to what the same person asked later need not wait for this one."""
         request = await tx.requests.get(job.payload["request_id"])
-        if request is not None and job.attempts > 1:
+        if request is not None and (job.attempts > 1 or wait > _A_MOMENT):
             await outcome.delayed(tx, request)
 
     async def give_up(self, tx: Transaction, job: Job, error: str) -> None:

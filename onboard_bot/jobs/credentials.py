@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 
 from onboard_bot.chat import replies
-from onboard_bot.chat.messages import ReplyTo, render
+from onboard_bot.chat.messages import Message, ReplyTo, render
 from onboard_bot.clock import Clock
 from onboard_bot.domain.requests import Request
 from onboard_bot.jobs.effect import Effect, PostponedError, Record
@@ -21,7 +21,7 @@ from onboard_bot.onboarding.ports import (
     TokenRejectedError,
 )
 from onboard_bot.onboarding.register import password_label
-from onboard_bot.store.jobs import Job
+from onboard_bot.store.jobs import Job, NewJob
 from onboard_bot.store.sealing import Sealer
 from onboard_bot.store.transaction import Transaction
 
@@ -101,10 +101,12 @@ class DeliverCredentials(Effect[Delivery]):
         return lambda tx: credentials.delivered(tx, request, room_id=room_id, event_id=event_id)
 
     async def give_up(self, tx: Transaction, job: Job, error: str) -> None:  # noqa: ARG002 - the log has it
-        """What nobody could be given is forgotten."""
+        """What nobody could be given is forgotten, and the room hears of it."""
         request = await tx.requests.get(job.payload["request_id"])
         if request is not None:
             await credentials.erased(tx, request)
+            lost = replies.credentials_lost(request.id, self._user_id(request), request.requester)
+            await tx.intend(_told(request, f"forgotten:{request.id}", lost))
 
     async def _send(self, delivery: Delivery, outgoing: Outgoing) -> tuple[str, str]:
         request = delivery.request
@@ -124,14 +126,13 @@ class DeliverCredentials(Effect[Delivery]):
     def _tell_once(self, request: Request, why: NotReadableError | RefusedError) -> Record:
         unreadable = isinstance(why, NotReadableError)
         message = replies.credentials_wait(request.id, self._user_id(request), request.requester, unreadable=unreadable)
-        content = render(message, ReplyTo(request.origin_event, request.thread_root))
-        told = effects.send(
-            about=f"undelivered:{request.id}",
-            room_id=request.origin_room,
-            event_type="m.room.message",
-            content=content,
-        )
+        told = _told(request, f"undelivered:{request.id}", message)
         return lambda tx: tx.intend(told)
+
+
+def _told(request: Request, about: str, message: Message) -> NewJob:
+    content = render(message, ReplyTo(request.origin_event, request.thread_root))
+    return effects.send(about=about, room_id=request.origin_room, event_type="m.room.message", content=content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +165,7 @@ class EraseCredentials(Effect[Removal]):
             await self._sender.redact(
                 prepared.room_id,
                 prepared.event_id,
-                self._naming.of(job),
+                self._naming.of(job, effects.credentials_key(prepared.request)),
                 reason="A password stays visible for 24 hours.",
             )
         except TokenRejectedError:

@@ -46,8 +46,8 @@ class Effect(ABC, Generic[T]):
     async def perform(self, job: Job, prepared: T) -> Record | None:
         """Does it, outside any transaction; gives what is to be recorded."""
 
-    async def postponed(self, tx: Transaction, job: Job) -> None:
-        """This try came to nothing and another follows later; for who waits for this effect, if anybody does."""
+    async def postponed(self, tx: Transaction, job: Job, wait: float) -> None:
+        """This try came to nothing, and another follows after so many seconds; for who waits for this effect."""
 
     async def give_up(self, tx: Transaction, job: Job, error: str) -> None:
         """No further try follows, and what depends on this effect has to know; nothing does, for most."""

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from onboard_bot.clock import Clock, Timestamp
 from onboard_bot.onboarding.ports import Outgoing
+from onboard_bot.onboarding.restoration import LOOKED_FOR
 from onboard_bot.store.jobs import Job
 
 # Synapse knows a transaction id for 24 hours, and only from the device that used it
 # (specification, "Transaction identifiers").
 _SURELY_KNOWN_FOR = 20 * 3600.0
-_A_WEEK = 7 * 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +37,17 @@ class Naming:
         self._clock = clock
         self._restoration = restoration
 
-    def of(self, job: Job) -> Outgoing:
-        """The name of what this job sends at this try."""
+    def of(self, job: Job, *also: str) -> Outgoing:
+        """The name of what this job sends at this try, and speaks for other jobs' keys."""
         return Outgoing(
             transaction_id=_digest(f"{self._epoch}\0{job.key}"),
             label=_digest(job.key),
+            also=tuple(_digest(key) for key in also),
             tried_since=self._tried_since(job),
         )
 
     def _tried_since(self, job: Job) -> Timestamp | None:
-        if self._restoration is not None and job.created_at < self._restoration.restored_at + _A_WEEK:
+        if self._restoration is not None and job.created_at < self._restoration.restored_at + LOOKED_FOR:
             return min(job.created_at, self._restoration.saved_at)
         if job.attempts <= 1 or job.first_attempt_at is None:
             return None

@@ -25,6 +25,8 @@ from onboard_bot.store.trouble import LOOK_AGAIN_AFTER, StoreUnavailableError
 _log = logging.getLogger(__name__)
 
 _FAULTS_ALLOWED = 10
+# A worker behind the proxy that does not know the path, say: for so long an unclear “no” is asked about again.
+_REFUSALS_ALLOWED_FOR = 24 * 3600.0
 # What is due goes by the wall clock, which may be set while we sleep: look often enough to act within ten seconds
 # (design, section 3, `approval.expires_after`).
 _LONGEST_SLEEP = 5.0
@@ -160,7 +162,10 @@ class Runner:
             raise
         except RefusedError as error:
             _log.warning("%s: the homeserver refused (%s)", job.key, error)
-            await self._give_up(job, str(error))
+            if error.is_definite or self._clock.now() - job.created_at > _REFUSALS_ALLOWED_FOR:
+                await self._give_up(job, str(error))
+            else:
+                await self._postpone(job, str(error))
         except Exception as error:  # noqa: BLE001 - one job's fault must not end the others
             await self._after_fault(job, error)
         else:
@@ -171,13 +176,13 @@ class Runner:
 
     async def _after_fault(self, job: Job, error: Exception, *, final: bool = False) -> None:
         _log.error("%s failed at try %d", job.key, job.attempts, exc_info=error)
-        if final or job.attempts >= _FAULTS_ALLOWED:
+        if final or job.faults + 1 >= _FAULTS_ALLOWED:
             await self._give_up(job, repr(error))
         else:
-            await self._postpone(job, repr(error))
+            await self._postpone(job, repr(error), fault=True)
 
     async def _postpone(
-        self, job: Job, reason: str, *, wait: float | None = None, record: Record | None = None
+        self, job: Job, reason: str, *, wait: float | None = None, record: Record | None = None, fault: bool = False
     ) -> None:
         if wait is None:
             wait = wait_before_try(max(0, job.attempts - 1))
@@ -185,8 +190,8 @@ class Runner:
         async with self._store.transaction() as tx:
             if record is not None:
                 await record(tx)
-            await self._effects[job.kind].postponed(tx, job)
-            await tx.jobs.postpone(job, until=tx.now + wait, error=reason)
+            await self._effects[job.kind].postponed(tx, job, wait)
+            await tx.jobs.postpone(job, until=tx.now + wait, error=reason, fault=fault)
 
     async def _give_up(self, job: Job, error: str) -> None:
         async with self._store.transaction() as tx:

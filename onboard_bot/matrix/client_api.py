@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from onboard_bot.matrix.transport import Json, Transport
+from onboard_bot.matrix.json_text import read_json
+from onboard_bot.matrix.transport import HUGE, LARGE, Json, Transport
 from onboard_bot.onboarding.ports import RefusedError, UnreachableError
 
 _SYNC_SLACK = 30.0
@@ -55,7 +56,8 @@ class ClientApi:
         query = {"filter": filter_json, "timeout": str(timeout_ms)}
         if since is not None:
             query["since"] = since
-        return await self.transport.call_raw("GET", "sync", query=query, wait=timeout_ms / 1000 + _SYNC_SLACK)
+        wait = timeout_ms / 1000 + _SYNC_SLACK
+        return await self.transport.call_raw("GET", "sync", query=query, wait=wait, at_most=HUGE, is_sync=True)
 
     async def messages_before(
         self, room_id: str, *, start: str | None, end: str | None = None, sender: str | None = None
@@ -68,7 +70,7 @@ class ClientApi:
             query["to"] = end
         if sender is not None:
             query["filter"] = json.dumps({"senders": [sender]})
-        return await self._call("GET", "rooms", room_id, "messages", query=query)
+        return await self._call("GET", "rooms", room_id, "messages", query=query, at_most=LARGE)
 
     async def joined_rooms(self) -> list[str]:
         """The rooms that we are in."""
@@ -114,10 +116,10 @@ class ClientApi:
 
     async def state(self, room_id: str) -> list[Json]:
         """All state events, whole."""
-        text = await self.transport.call_raw("GET", "rooms", room_id, "state")
+        text = await self.transport.call_raw("GET", "rooms", room_id, "state", at_most=LARGE)
         try:
-            events = json.loads(text)
-        except (ValueError, RecursionError):
+            events = read_json(text)
+        except ValueError:
             events = None
         if not isinstance(events, list):
             raise UnreachableError("GET rooms/…/state: an answer that is no list")
@@ -131,7 +133,8 @@ class ClientApi:
 
     async def members(self, room_id: str) -> dict[str, str]:
         """Everybody who did not leave, with their membership."""
-        answer = await self._call("GET", "rooms", room_id, "members", query={"not_membership": "leave"})
+        query = {"not_membership": "leave"}
+        answer = await self._call("GET", "rooms", room_id, "members", query=query, at_most=LARGE)
         events = [event for event in _list(answer, "chunk") if isinstance(event, dict)]
         return {
             event["state_key"]: str(event["content"].get("membership"))
@@ -148,9 +151,9 @@ class ClientApi:
         """`GET /rooms/{roomId}/event/{eventId}`."""
         return await self._call("GET", "rooms", room_id, "event", event_id)
 
-    async def redact(self, room_id: str, event_id: str, *, reason: str, transaction_id: str) -> str:
+    async def redact(self, room_id: str, event_id: str, body: Mapping[str, Any], *, transaction_id: str) -> str:
         """Takes an event's content away."""
-        answer = await self._call("PUT", "rooms", room_id, "redact", event_id, transaction_id, body={"reason": reason})
+        answer = await self._call("PUT", "rooms", room_id, "redact", event_id, transaction_id, body=body)
         return _text(answer, "event_id")
 
     async def keys_upload(self, body: Mapping[str, Any]) -> Json:
@@ -159,7 +162,8 @@ class ClientApi:
 
     async def keys_query(self, users: Sequence[str]) -> Json:
         """`POST /keys/query` for all devices of these users."""
-        return await self._call("POST", "keys", "query", body={"device_keys": {user: [] for user in users}})
+        wanted: dict[str, list[str]] = {user: [] for user in users}
+        return await self._call("POST", "keys", "query", body={"device_keys": wanted}, at_most=LARGE)
 
     async def keys_claim(self, devices: Mapping[str, Sequence[str]]) -> Json:
         """`POST /keys/claim`: one one-time key of each device."""

@@ -10,16 +10,18 @@ from typing import Any
 from onboard_bot.clock import Timestamp
 from onboard_bot.matrix.client_api import ClientApi
 from onboard_bot.matrix.sync_body import earlier_events
+from onboard_bot.onboarding.ports import Outgoing
 
-LABEL_KEY = "io.github.onboard_bot.label"
+LABELS_KEY = "io.github.onboard_bot.labels"
 # The server's clock and ours may differ.
 _CLOCKS_DIFFER = 3600.0
-_PAGES = 50
+# Of a hundred own events each: more than a bot says in a room in years.
+_PAGES = 1000
 
 
-def labelled(content: Mapping[str, Any], label: str) -> dict[str, Any]:
-    """The content with its label."""
-    return {**content, LABEL_KEY: label}
+def labelled(content: Mapping[str, Any], outgoing: Outgoing) -> dict[str, Any]:
+    """The content with its labels."""
+    return {**content, LABELS_KEY: [outgoing.label, *outgoing.also]}
 
 
 class OwnEvents:
@@ -37,8 +39,7 @@ class OwnEvents:
             page = await self._api.messages_before(room_id, start=start, sender=self._own_user_id)
             events, following = earlier_events(page)
             for event in reversed(events):
-                content = event.get("content")
-                if isinstance(content, Mapping) and content.get(LABEL_KEY) == label:
+                if label in _labels(event):
                     return str(event["event_id"])
                 if _sent_at(event) < oldest:
                     return None
@@ -46,6 +47,12 @@ class OwnEvents:
                 return None
             start = following
         return None
+
+
+def _labels(event: Mapping[str, Any]) -> list[Any]:
+    content = event.get("content")
+    labels = content.get(LABELS_KEY) if isinstance(content, Mapping) else None
+    return labels if isinstance(labels, list) else []
 
 
 def _sent_at(event: Mapping[str, Any]) -> float:

@@ -55,15 +55,25 @@ class Sending:
         await self._to_its_end(self._redact(room_id, event_id, outgoing, reason))
 
     async def finish(self) -> None:
-        """Waits for what is under way, before the connections are closed."""
-        if self._under_way:
-            await asyncio.wait(self._under_way, timeout=_LAST_MOMENTS)
+        """Waits for what is under way, before the connections are closed; what a server holds up is cut off."""
+        if not self._under_way:
+            return
+        _, late = await asyncio.wait(self._under_way, timeout=_LAST_MOMENTS)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late)
 
     async def _to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
         task = asyncio.create_task(work)
         self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        task.add_done_callback(self._done)
         return await asyncio.shield(task)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # where the caller has gone nobody else would ask for it, and asyncio would complain
 
     async def _send(
         self, room_id: str, event_type: str, content: Mapping[str, Any], outgoing: Outgoing, only_for: str | None
@@ -80,7 +90,7 @@ class Sending:
             elif only_for is not None:
                 raise NotReadableError(f"{room_id} is not encrypted")
             return await self._api.send(
-                room_id, event_type, labelled(content, outgoing.label), transaction_id=outgoing.transaction_id
+                room_id, event_type, labelled(content, outgoing), transaction_id=outgoing.transaction_id
             )
 
     async def _redact(self, room_id: str, event_id: str, outgoing: Outgoing, reason: str) -> None:
@@ -89,4 +99,5 @@ class Sending:
                 unsigned = (await self._api.event(room_id, event_id)).get("unsigned")
                 if isinstance(unsigned, Mapping) and "redacted_because" in unsigned:
                     return
-            await self._api.redact(room_id, event_id, reason=reason, transaction_id=outgoing.transaction_id)
+            body = labelled({"reason": reason}, outgoing)  # what is redacted loses its own label
+            await self._api.redact(room_id, event_id, body, transaction_id=outgoing.transaction_id)

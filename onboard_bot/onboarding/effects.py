@@ -98,7 +98,12 @@ def create_account(request: Request) -> NewJob:
 def deliver_credentials(request: Request) -> NewJob:
     """Bring the password to the person who asked."""
     lane = f"person:{request.requester}"
-    return _about(request, JobKind.DELIVER_CREDENTIALS, key=f"credentials:{request.id}", lane=lane)
+    return _about(request, JobKind.DELIVER_CREDENTIALS, key=credentials_key(request), lane=lane)
+
+
+def credentials_key(request: Request) -> str:
+    """Names the one message with a request's password."""
+    return f"credentials:{request.id}"
 
 
 def erase_credentials(request: Request) -> NewJob:

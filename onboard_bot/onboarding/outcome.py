@@ -54,7 +54,8 @@ async def failed(tx: Transaction, request: Request, error: OnboardError) -> None
 
 
 async def unknown(tx: Transaction, request: Request) -> None:
-    """The call was sent and nobody can say what it did; people are told, and the password is kept for them."""
+    """The call was sent and nobody can say what it did; people are told, and the password is worth nothing to them."""
     await tx.requests.advance(request, State.UNKNOWN, now=tx.now, error=ErrorCode.HOMESERVER_UNREACHABLE)
+    await tx.requests.erase_password(request.id)
     await tx.record(Entry(Verb.ACCOUNT_UNKNOWN, request.id, personal={"username": request.wish.username}))
     await tx.intend(effects.answer(request))

@@ -29,6 +29,15 @@ class RateLimitedError(Exception):
         self.wait = wait
 
 
+_DEFINITE = frozenset(
+    {
+        *("M_FORBIDDEN", "M_NOT_FOUND", "M_TOO_LARGE", "M_BAD_JSON", "M_INVALID_PARAM", "M_BAD_STATE"),
+        *("M_GUEST_ACCESS_FORBIDDEN", "M_UNSUPPORTED_ROOM_VERSION", "M_INCOMPATIBLE_ROOM_VERSION"),
+        *("M_DUPLICATE_ANNOTATION", "M_USER_DEACTIVATED", "M_USER_LOCKED", "M_USER_SUSPENDED"),
+    }
+)
+
+
 class RefusedError(Exception):
     """The server understood and said no.
 
@@ -45,6 +54,11 @@ class RefusedError(Exception):
         self.error = str(body.get("error", ""))
         self.body = body
         super().__init__(f"{status} {self.errcode}: {self.error[:200]}")
+
+    @property
+    def is_definite(self) -> bool:
+        """Whether it is about what was asked, so that asking again would be answered alike."""
+        return self.errcode in _DEFINITE
 
 
 class TokenRejectedError(RefusedError):
@@ -70,12 +84,14 @@ class Outgoing:
     Args:
         transaction_id: The server makes one event of it, for a day and for one device.
         label: Stands in clear beside what is sent, so that it can be found among the bot's own events.
+        also: The labels of what it says besides.
         tried_since: Where an earlier try may have gone out that the server does not know by this transaction id: when
             the first one did. It is looked for before anything is sent.
     """
 
     transaction_id: str
     label: str
+    also: tuple[str, ...] = ()
     tried_since: Timestamp | None = None
 
 

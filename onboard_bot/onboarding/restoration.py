@@ -6,8 +6,8 @@ from onboard_bot.onboarding import outcome
 from onboard_bot.store.meta import EPOCH, RESTORED_AT, SAVED_AT, Meta
 from onboard_bot.store.transaction import Transaction
 
-# As long as the bot looks for what it may have said before a restore.
-_A_WEEK = 7 * 24 * 3600.0
+LOOKED_FOR = 7 * 24 * 3600.0
+"""Seconds after a restore for which the bot looks for what it may have said between backup and loss."""
 
 
 async def begin_anew(tx: Transaction, *, saved_at: Timestamp, epoch: str) -> None:
@@ -31,6 +31,6 @@ async def begin_anew(tx: Transaction, *, saved_at: Timestamp, epoch: str) -> Non
 async def _unknown_since(meta: Meta, saved_at: Timestamp) -> Timestamp:
     """A gap that an earlier restore left is part of this one, as long as the bot looks for what fell into it."""
     earlier, restored_at = await meta.get(SAVED_AT), await meta.get(RESTORED_AT)
-    if earlier is None or restored_at is None or float(restored_at) + _A_WEEK < saved_at:
+    if earlier is None or restored_at is None or float(restored_at) + LOOKED_FOR < saved_at:
         return saved_at
     return min(float(earlier), saved_at)

@@ -43,7 +43,7 @@ class Job:
     """An intent that is not carried out yet.
 
     `attempts` counts the tries that began, this one included; `first_attempt_at` is when the first of them did, and
-    `first_attempt_by` on which device.
+    `first_attempt_by` on which device. `faults` counts the tries that ended in a fault of ours.
     """
 
     id: int
@@ -57,6 +57,7 @@ class Job:
     first_attempt_by: str | None
     turn: str | None
     created_at: Timestamp
+    faults: int
 
 
 class Jobs:
@@ -127,7 +128,7 @@ class Jobs:
         row = (await self._connection.execute(query)).one_or_none()
         return None if row is None else _job(row)
 
-    async def postpone(self, job: Job, *, until: Timestamp, error: str) -> None:
+    async def postpone(self, job: Job, *, until: Timestamp, error: str, fault: bool = False) -> None:
         """The try came to nothing; another follows. It counts also where its own transaction was rolled back."""
         await self._connection.execute(
             update(jobs)
@@ -138,6 +139,7 @@ class Jobs:
                 attempts=job.attempts,
                 first_attempt_at=job.first_attempt_at,
                 first_attempt_by=job.first_attempt_by,
+                faults=job.faults + int(fault),
             )
         )
         self.added = True
@@ -149,19 +151,20 @@ class Jobs:
         )
 
     async def waiting_behind(self, job: Job, *, at_most: int) -> list[Job]:
-        """Those of its lane and kind that are due, were never tried, and may go out together with it.
+        """Those of its lane and kind that were never tried and may go out together with it.
 
-        In the order in which they were added; whose turn is held by another one is left out.
+        In the order in which they were added; whoever's turn is behind another one's, earlier or later, is left out.
         """
         unfinished = (jobs.c.lane == job.lane) & (jobs.c.kind == job.kind) & jobs.c.finished_at.is_(None)
-        query = select(jobs).where(unfinished, jobs.c.id > job.id).order_by(jobs.c.id).limit(_AT_A_LOOK)
+        query = select(jobs).where(unfinished, jobs.c.id != job.id).order_by(jobs.c.id).limit(_AT_A_LOOK)
         found: list[Job] = []
-        held: set[str | None] = set()
+        waiting: set[str | None] = set()
         for row in await self._connection.execute(query):
-            if row.state == "open" and row.attempts == 0 and (row.turn is None or row.turn not in held):
+            may_follow = row.id > job.id and row.state == "open" and row.attempts == 0
+            if may_follow and (row.turn is None or row.turn not in waiting):
                 found.append(_job(row))
             else:
-                held.add(row.turn)
+                waiting.add(row.turn)
         return found[:at_most]
 
     async def attach(self, job: Job, to: Job) -> None:
@@ -217,4 +220,5 @@ def _job(row: Row[Any]) -> Job:
         first_attempt_by=row.first_attempt_by,
         turn=row.turn,
         created_at=row.created_at,
+        faults=row.faults,
     )

@@ -135,6 +135,7 @@ jobs = Table(
     Column("last_error", Text),
     Column("turn", Text),
     Column("first_attempt_by", Text),
+    Column("faults", Integer, nullable=False, server_default="0"),
     Index("jobs_in_turn", "turn", "id", sqlite_where=text(_UNFINISHED), postgresql_where=text(_UNFINISHED)),
     Index("jobs_in_lane", "lane", "id", sqlite_where=text(_UNFINISHED), postgresql_where=text(_UNFINISHED)),
     Index("jobs_open", "run_after", sqlite_where=text("state = 'open'"), postgresql_where=text("state = 'open'")),

@@ -154,7 +154,9 @@ class FakeChat:
             key = (room_id, event_type, outgoing.transaction_id)
             if key not in self._sent:
                 self._sent[key] = self.put(room_id, self.own_user_id, event_type, content).event_id
-                self._labelled[room_id, outgoing.label] = self._sent[key]
+                self._labelled |= dict.fromkeys(
+                    [(room_id, label) for label in (outgoing.label, *outgoing.also)], self._sent[key]
+                )
             return self._sent[key]
 
     def forget_transaction_ids(self) -> None:
@@ -172,6 +174,11 @@ class FakeChat:
             event.content, event.removed_because = {}, reason
             redaction = self.put(room_id, self.own_user_id, "m.room.redaction", {"redacts": event_id})
             self._sent[key] = redaction.event_id
+            gone = {labelled: sent for labelled, sent in self._labelled.items() if sent == event_id}
+            self._labelled = {where: sent for where, sent in self._labelled.items() if where not in gone}
+            self._labelled |= dict.fromkeys(
+                [(room_id, label) for label in (outgoing.label, *outgoing.also)], redaction.event_id
+            )
 
     async def with_person(self, user_id: str) -> str:
         """The direct room with a person, made at the first need."""

@@ -16,7 +16,7 @@ from typing import Any, Literal, Self
 
 from aiohttp import web
 
-Mode = Literal["ok", "disabled", "hidden", "hidden_json", "mas", "unreachable_502"]
+Mode = Literal["ok", "disabled", "hidden", "hidden_json", "mas", "unreachable_502", "hidden_all"]
 NONCE_SECONDS = 60
 VERSION_PATH = "/_synapse/admin/v1/server_version"
 MAX_CHARACTERS = 512
@@ -163,6 +163,8 @@ class SynapseEndpoint:
         """What somebody before Synapse answers, or Synapse when it does not serve the path."""
         if self.mode == "unreachable_502":
             return _page(502)
+        if self.mode == "hidden_all":
+            return _page(404)
         if self.mode == "hidden" and path.startswith("/_synapse"):
             return _page(404)
         if self.mode == "hidden_json" and path.startswith("/_synapse"):

@@ -27,7 +27,7 @@ from onboard_bot.jobs.create_account import CreateAccount
 from onboard_bot.jobs.credentials import DeliverCredentials, EraseCredentials
 from onboard_bot.jobs.effect import Effect
 from onboard_bot.jobs.invitations import AnswerInvitation, InviteAdmin
-from onboard_bot.jobs.outgoing import Naming
+from onboard_bot.jobs.outgoing import Naming, Restoration
 from onboard_bot.jobs.runner import Runner
 from onboard_bot.jobs.send import Send
 from onboard_bot.matrix.client_api import ClientApi
@@ -96,6 +96,7 @@ class Room:
     readable_passwords: set[str] = field(default_factory=set)
     creator: Person = field(default_factory=lambda: Person("@creator:example.org"))
     device_id: str = "DEVICE"
+    restoration: Restoration | None = None
     life: Life = field(init=False)
 
     def __post_init__(self) -> None:
@@ -365,7 +366,7 @@ class Room:
         )
 
     def _runner(self, store: Store, sealer: Sealer, backend: MortalBackend) -> Runner:
-        naming = Naming("epoch", self.device_id, self.clock)
+        naming = Naming("epoch", self.device_id, self.clock, self.restoration)
         chat, in_room = self.chat, self.settings.delivery_in_room
         effects: dict[str, Effect[Any]] = {
             JobKind.SEND: Send(chat, naming, self.clock),

@@ -1,12 +1,17 @@
 """Answers: in the order of the questions, merged only while the server limits the bot, and never said twice."""
 
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from onboard_bot.onboarding.ports import NotReadableError, RateLimitedError, UnreachableError
+from onboard_bot.jobs.outgoing import Restoration
+from onboard_bot.onboarding.ports import NotReadableError, RateLimitedError, RefusedError, UnreachableError
 from tests.fakes.chat import Said
 from tests.flows.conftest import OpenRoom
 from tests.flows.room import Person, Room
@@ -266,3 +271,102 @@ async def test_an_account_of_which_nobody_can_tell_does_not_keep_its_name(room: 
     await room.tamper("UPDATE requests SET state = 'unknown'")
     await room.say(ada, "!register bob")
     assert room.last.about["error"] == "username_taken"
+
+
+async def test_a_list_leaves_out_whoever_asked_something_earlier_that_is_not_known_yet(
+    room: Room, ada: Person, grace: Person
+) -> None:
+    room.answers.clear()
+    first = await room.types(grace, "!register bob")
+    room.chat.fail_next("send", LIMITED)
+    by_ada = await room.types(ada, "!help")
+    second = await room.types(grace, "!status")
+    async with room.running():
+        while not room.said:
+            room.passes(1)
+            await asyncio.sleep(0.01)
+        room.answers.set()
+        await room.until(lambda: len(all_answered(room)) == 3)
+    assert all_answered(room) == [by_ada, first, second]
+
+
+async def test_an_answer_that_the_server_refuses_without_a_reason_is_said_later(room: Room, ada: Person) -> None:
+    room.chat.fail_next("send", RefusedError(404, {"errcode": "M_UNRECOGNIZED"}), times=3)
+    command = await room.say(ada, "!help")
+    await room.wait(60)
+    assert all_answered(room) == [command]
+
+
+async def test_an_account_whose_endpoint_is_limited_for_long_holds_no_later_answer_up(room: Room, ada: Person) -> None:
+    limited = {"errcode": "M_LIMIT_EXCEEDED", "error": "Too Many Requests", "retry_after_ms": 600_000}
+    room.endpoint.fail_before_once(429, limited)
+    first = await room.say(ada, "!register bob")
+    second = await room.say(ada, "!status")
+    await room.wait(5)
+    assert all_answered(room) == [second]
+    await room.wait(700)
+    assert all_answered(room) == [second, first]
+
+
+# After a restore
+
+
+async def saved(room: Room) -> tuple[Path, float]:
+    """A copy of the state as it is now, and when that was."""
+    copy = room.state.path / "saved.db"
+    with closing(sqlite3.connect(room.state.database)) as live, closing(sqlite3.connect(copy)) as target:
+        live.backup(target)
+    return copy, room.clock.now()
+
+
+async def restore(room: Room, copy: Path, saved_at: float) -> None:
+    """The bot starts on a state of then, and with another device."""
+    await room.life.store.close()
+    for file in room.state.path.glob("onboard.db*"):
+        file.unlink()
+    await asyncio.to_thread(copy.rename, room.state.database)
+    room.restoration = Restoration(saved_at, room.clock.now())
+    room.chat.forget_transaction_ids()
+    await room.restart()
+
+
+async def test_an_answer_that_the_first_life_gave_is_neither_repeated_nor_takes_another_with_it(
+    room: Room, ada: Person
+) -> None:
+    room.chat.fail_next("send", LIMITED)
+    first = await room.say(ada, "!help")
+    backup = await saved(room)
+    await room.wait(6)
+    await restore(room, *backup)
+    second = await room.types(ada, "!status")
+    await room.wait(30)
+    assert all_answered(room) == [first, second]
+
+
+async def test_what_the_first_life_said_in_a_list_is_not_said_alone_after_a_restore(room: Room, ada: Person) -> None:
+    first, second = await room.types(ada, "!register bob"), await room.types(ada, "!register carol")
+    await room.life.dispatch.run_open()
+    backup = await saved(room)
+    room.chat.fail_next("send", LIMITED)
+    await room.wait(6)
+    assert [answered(said) for said in room.said] == [[first, second]]
+    await restore(room, *backup)
+    await room.tamper("UPDATE requests SET state = 'creating'")  # as `restore` does
+    await room.wait(60)
+    assert [answered(said) for said in room.said] == [[first, second]]
+    assert len(room.direct(ada)) == 2
+
+
+async def test_credentials_that_the_first_life_brought_and_removed_are_not_brought_again(
+    room: Room, ada: Person
+) -> None:
+    await room.types(ada, "!register bob")
+    await room.life.dispatch.run_open()
+    backup = await saved(room)
+    await room.wait(A_DAY + 60)
+    (message,) = room.direct(ada)
+    assert message.removed_because is not None
+    await restore(room, *backup)
+    await room.tamper("UPDATE requests SET state = 'creating'")
+    await room.wait(60)
+    assert room.direct(ada) == [message]

@@ -1,5 +1,6 @@
 """A homeserver that is away, cuts answers off, limits or refuses: nothing is lost and nothing is done twice."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -262,3 +263,48 @@ async def test_an_hourglass_that_comes_too_late_is_left_out_and_holds_nothing_up
     await room.wait(30)
     assert room.signs == []
     assert [answer.about["state"] for answer in room.answers_to(command)] == ["created"]
+
+
+async def test_an_account_is_found_although_a_proxy_shows_its_own_page_meanwhile(room: Room, ada: Person) -> None:
+    """As Traefik does while Synapse restarts: every path is a 404 without an error code."""
+    room.endpoint.lose_answer_once()
+    command = await room.say(ada, "!register bob")
+    room.endpoint.mode = "hidden_all"
+    await room.wait(60)
+    assert await room.states() == ["creating"]
+    room.endpoint.mode = "ok"
+    await room.wait(120)
+    await all_is_well_once(room, ada, command)
+
+
+async def test_one_fault_after_a_long_outage_gives_nothing_up(room: Room, ada: Person) -> None:
+    room.chat.fail_next("with_person", UnreachableError("cut off"), times=30)
+    command = await room.say(ada, "!register bob")
+    room.chat.fail_next("with_person", KeyError("a fault"))
+    await room.wait(3600)
+    await all_is_well_once(room, ada, command)
+
+
+async def test_credentials_that_are_given_up_are_told_of(room: Room, ada: Person) -> None:
+    room.chat.fail_next("with_person", KeyError("a fault"), times=10)
+    command = await room.say(ada, "!register bob")
+    await room.wait(3600)
+    created, forgotten = room.answers_to(command)
+    assert created.about["state"] == "created"
+    assert (forgotten.about["error"], forgotten.content["m.mentions"]) == (
+        "not_delivered",
+        {"user_ids": [ada.user_id]},
+    )
+    assert await room.rows("SELECT sealed_password FROM requests") == [(None,)]
+
+
+async def test_one_event_whose_sender_cannot_be_looked_up_does_not_silence_the_bot(room: Room, ada: Person) -> None:
+    room.chat.fail_next("power_levels", RefusedError(400, {"errcode": "M_UNKNOWN"}), times=8)
+    first, second = await room.types(ada, "!help"), await room.types(ada, "!status")
+    async with room.running():
+        for _ in range(12):
+            await asyncio.sleep(0.02)
+            room.passes(20)
+        await room.until(lambda: len(room.said) == 2)
+    (refused,), (answer,) = room.answers_to(first), room.answers_to(second)
+    assert (refused.about["error"], answer.about["kind"]) == ("internal", "status")

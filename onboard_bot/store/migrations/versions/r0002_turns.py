@@ -8,9 +8,10 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Adds two columns, draws the line anew that keeps a username for one request, and lets an index be used."""
+    """Adds columns, draws the line anew that keeps a username for one request, and lets an index be used."""
     op.add_column("jobs", sa.Column("turn", sa.Text))
     op.add_column("jobs", sa.Column("first_attempt_by", sa.Text))
+    op.add_column("jobs", sa.Column("faults", sa.Integer, nullable=False, server_default="0"))
     unfinished = sa.text("finished_at IS NULL")
     op.create_index("jobs_in_turn", "jobs", ["turn", "id"], sqlite_where=unfinished)
     op.create_index("jobs_in_lane", "jobs", ["lane", "id"], sqlite_where=unfinished)
