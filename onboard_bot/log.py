@@ -9,9 +9,12 @@ import sys
 
 import structlog
 
-# Libraries that say at INFO or WARNING what only their own developers can use; nio logs key material's ids there.
+# What anybody says in one line ends here: a flood of words must not fill the disk.
+_LONGEST = 2000
+# Libraries that say at INFO or WARNING what only their own developers can use; nio logs key material's ids there, and
+# as errors whole payloads that strangers sent.
 _QUIET = {
-    "nio": logging.ERROR,
+    "nio": logging.CRITICAL,
     "aiohttp.access": logging.WARNING,
     "aiosqlite": logging.WARNING,
     "alembic": logging.WARNING,
@@ -36,6 +39,7 @@ def configure(*, level: int = logging.INFO) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _on_one_line, renderer],
         )
     )
+    logging.raiseExceptions = False  # on a full disk a trace for each line that did not fit would not fit either
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
@@ -51,6 +55,8 @@ def _on_one_line(
 
 
 def _visible(text: str) -> str:
+    if len(text) > _LONGEST:
+        text = text[:_LONGEST] + "…"
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -11,20 +11,17 @@ What the server limits is a thing by itself: until its time has come nobody asks
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 from onboard_bot.clock import Clock
 
 PLACES = 5
 """Requests without a good answer in any second; at most six are promised in a storm of 429, ten in an outage."""
-HELD = 1.25
+HELD = 1.5
 """Seconds for which a place is taken: one, and what a busy machine may lose between deciding and sending."""
-ROUGH = 3.0
+ROUGH = 2.0
 """Seconds after a failure in which good answers do not hurry anybody on."""
 CALM = 10.0
 """Seconds after the end of a limit in which its things are asked for one by one, and a new limit follows the old."""
@@ -32,9 +29,8 @@ UNSAID_WAIT = 5.0
 """How long a limit is taken to last where the answer does not say."""
 LONGEST_WAIT = 600.0
 _FIRST_WAIT = 0.25
-_WAIT_IN_THE_END = 2.0
+_WAIT_IN_THE_END = 10.0
 _SHORTEST_REST = 0.05
-_NO_LIMIT_IS_LONGER = 1e9
 
 
 class NotYetError(Exception):
@@ -78,31 +74,42 @@ class Turn(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """What the server limits together, and how its callers wait.
+
+    Args:
+        name: The same for all of it.
+        ahead: Whether it goes before those who wait already; for the sync, which waits by itself and tells of the end.
+        longest: Seconds that no limit of it exceeds.
+        proves: Whether a good answer shows that the limit is over.
+    """
+
+    name: str
+    ahead: bool = False
+    longest: float = LONGEST_WAIT
+    proves: bool = True
+
+
 class Pace(Protocol):
     """Says when a request may go."""
 
-    def turn(self, thing: str, *, ahead: bool = False, longest: float = LONGEST_WAIT) -> Turn:
-        """The turn of one request.
-
-        Args:
-            thing: What the server would limit together with it.
-            ahead: Goes before those who wait already; for the sync, which waits by itself and tells of the end.
-            longest: Seconds that no limit of it exceeds.
-        """
+    def turn(self, thing: Thing) -> Turn:
+        """The turn of one request."""
         ...
 
 
 class NoPace:
     """Lets everything go; for those who ask once, and not again and again."""
 
-    def turn(self, thing: str, *, ahead: bool = False, longest: float = LONGEST_WAIT) -> Turn:  # noqa: ARG002 - Pace's
+    def turn(self, thing: Thing) -> Turn:
         """A turn that waits for nothing."""
-        return _FreeTurn(longest)
+        return _FreeTurn(thing)
 
 
 class _FreeTurn:
-    def __init__(self, longest: float) -> None:
-        self._longest = longest
+    def __init__(self, thing: Thing) -> None:
+        self._thing = thing
 
     async def __aenter__(self) -> Self:
         return self
@@ -116,7 +123,7 @@ class _FreeTurn:
         pass
 
     def limited(self, asked: float | None) -> float:
-        return _within(asked, _FIRST_WAIT, self._longest)
+        return _within(asked, _FIRST_WAIT, self._thing.longest)
 
 
 @dataclass(eq=False, slots=True)
@@ -146,9 +153,9 @@ class SharedPace:
         self._rough_until = 0.0
         self._limits: dict[str, _Limit] = {}
 
-    def turn(self, thing: str, *, ahead: bool = False, longest: float = LONGEST_WAIT) -> Turn:
+    def turn(self, thing: Thing) -> Turn:
         """See `Pace`."""
-        return _SharedTurn(self, thing, ahead=ahead, longest=longest)
+        return _SharedTurn(self, thing)
 
     # Places
 
@@ -156,7 +163,7 @@ class SharedPace:
         """A place of one's own, in order of arrival."""
         if not self._line and (place := self._free_place()) is not None:
             return place
-        waiter = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[_Place] = asyncio.get_running_loop().create_future()
         if ahead:
             self._line.appendleft(waiter)
         else:
@@ -214,11 +221,11 @@ class SharedPace:
 
     # Limits
 
-    def limit_of(self, thing: str) -> _Limit | None:
+    def limit_of(self, thing: Thing) -> _Limit | None:
         """The limit that is in force or was lately."""
-        limit = self._limits.get(thing)
+        limit = self._limits.get(thing.name)
         if limit is not None and self._clock.monotonic() - limit.until > CALM:
-            del self._limits[thing]
+            del self._limits[thing.name]
             return None
         return limit
 
@@ -229,28 +236,26 @@ class SharedPace:
         rest = limit.until - self._clock.monotonic()
         return 0.0 if rest <= 0 else max(rest, _SHORTEST_REST)
 
-    def limit(self, thing: str, asked: float | None, longest: float) -> float:
+    def limit(self, thing: Thing, asked: float | None) -> float:
         """Nobody asks for this thing for so many seconds, which are returned."""
         now = self._clock.monotonic()
         limit = self.limit_of(thing)
         if limit is None:
             self._limits = {name: known for name, known in self._limits.items() if now - known.until <= CALM}
-            limit = self._limits[thing] = _Limit(now)
+            limit = self._limits[thing.name] = _Limit(now)
         if now >= limit.until:  # else it was sent before the last 429 had come, and teaches nothing new
             limit.in_a_row += 1
         least = min(_WAIT_IN_THE_END, _FIRST_WAIT * 2.0 ** (limit.in_a_row - 1))
-        wait = _within(asked, least, longest)
+        wait = _within(asked, least, thing.longest)
         limit.until = max(limit.until, now + wait)
         self.went_wrong(HELD)
         return wait
 
 
 class _SharedTurn:
-    def __init__(self, pace: SharedPace, thing: str, *, ahead: bool, longest: float) -> None:
+    def __init__(self, pace: SharedPace, thing: Thing) -> None:
         self._pace = pace
         self._thing = thing
-        self._ahead = ahead
-        self._longest = longest
         self._limit: _Limit | None = None
         self._place: _Place | None = None
         self._well = True
@@ -259,7 +264,7 @@ class _SharedTurn:
         while True:
             limit = await self._one_by_one()
             try:
-                place = await self._pace.take_place(ahead=self._ahead)
+                place = await self._pace.take_place(ahead=self._thing.ahead)
             except BaseException:
                 self._next()
                 raise
@@ -272,11 +277,13 @@ class _SharedTurn:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._next()
         if isinstance(error, Exception):
             self.failed()
         if error is None and self._well and self._place is not None:
+            if self._limit is not None and self._thing.proves:
+                self._limit.in_a_row = 0
             self._pace.went_well(self._place)
+        self._next()
 
     def failed(self) -> None:
         self._well = False
@@ -284,7 +291,7 @@ class _SharedTurn:
 
     def limited(self, asked: float | None) -> float:
         self._well = False
-        return self._pace.limit(self._thing, asked, self._longest)
+        return self._pace.limit(self._thing, asked)
 
     async def _one_by_one(self) -> _Limit | None:
         limit = self._pace.limit_of(self._thing)
@@ -303,33 +310,6 @@ class _SharedTurn:
         limit, self._limit = self._limit, None
         if limit is not None:
             limit.one_by_one.release()
-
-
-def asked_wait(body: Mapping[str, Any] | None, header: str | None, *, now: float) -> float | None:
-    """Seconds that an answer asks us to wait: the body's `retry_after_ms`, else the header; None where neither says.
-
-    Args:
-        body: The answer's JSON object, where it has one.
-        header: `Retry-After`: seconds, or a date.
-        now: By the wall clock, which the date goes by.
-    """
-    wanted = None if body is None else body.get("retry_after_ms")
-    if isinstance(wanted, int | float) and not isinstance(wanted, bool) and wanted >= 0:  # NaN is not
-        return min(wanted, _NO_LIMIT_IS_LONGER * 1000) / 1000
-    return None if header is None else _header_wait(header.strip(), now)
-
-
-def _header_wait(header: str, now: float) -> float | None:
-    try:
-        seconds = float(header)
-    except ValueError:
-        try:
-            date = parsedate_to_datetime(header)
-            seconds = (date if date.tzinfo is not None else date.replace(tzinfo=UTC)).timestamp() - now
-        except (ValueError, OverflowError):
-            return None
-        seconds = max(seconds, 0.0)  # over already
-    return min(seconds, _NO_LIMIT_IS_LONGER) if seconds >= 0 else None
 
 
 def _within(asked: float | None, least: float, longest: float) -> float:

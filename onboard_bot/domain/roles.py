@@ -5,6 +5,7 @@ creators stand above all levels and are not listed in `users`.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -57,7 +58,7 @@ class Actor:
 
 def creators_stand_above(room_version: str) -> bool:
     """Whether rooms of this version give their creators infinite power (12 and later)."""
-    return room_version.isdigit() and int(room_version) >= 12  # noqa: PLR2004 - MSC4289
+    return re.fullmatch(r"[0-9]{1,9}", room_version) is not None and int(room_version) >= 12  # noqa: PLR2004 - MSC4289
 
 
 def read_power_levels(create: Mapping[str, Any], power_levels: Mapping[str, Any] | None) -> PowerLevels:
@@ -67,11 +68,13 @@ def read_power_levels(create: Mapping[str, Any], power_levels: Mapping[str, Any]
         create: The whole `m.room.create` event (its sender counts).
         power_levels: The content of `m.room.power_levels`; None where the room has none.
     """
-    content = create.get("content") or {}
+    content = create.get("content")
+    content = content if isinstance(content, Mapping) else {}
     creator = str(create.get("sender", ""))
     creators: frozenset[str] = frozenset()
     if creators_stand_above(str(content.get("room_version", "1"))):
-        others = content.get("additional_creators") or []
+        others = content.get("additional_creators")
+        others = others if isinstance(others, list) else []
         creators = frozenset({creator, *(user for user in others if isinstance(user, str))})
     if power_levels is None:
         # "If the room contains no m.room.power_levels event, the creator has 100, others 0" and anybody may do all.

@@ -13,10 +13,10 @@ from enum import Enum, auto
 from typing import Any
 
 from onboard_bot.errors import ErrorCode, OnboardError
+from onboard_bot.retry_after import asked_wait
 
 MAX_WORDS = 200
 MIN_HIDDEN = 4
-_LONGEST_WAIT_MS = 10**12  # as long as the header's nine digits; a number without an end has no float
 
 
 class Meaning(Enum):
@@ -132,8 +132,8 @@ LOGIN_RULES = (
     Rule(Meaning.LIMITED, (429,)),
     Rule(Meaning.PASSWORD_WRONG, (403,), "M_FORBIDDEN"),
     Rule(Meaning.PASSWORD_WRONG, (403,), "M_USER_DEACTIVATED"),
-    Rule(Meaning.BROKEN, _SERVER_ERROR),
-    Rule(Meaning.REFUSED),
+    Rule(Meaning.REFUSED, _CLIENT_ERROR, r".+"),
+    Rule(Meaning.BROKEN),  # a proxy's page, say, while the server is being restarted
 )
 
 LOGOUT_RULES = (
@@ -141,8 +141,8 @@ LOGOUT_RULES = (
     Rule(Meaning.LIMITED, errcode="M_LIMIT_EXCEEDED"),
     Rule(Meaning.LIMITED, (429,)),
     Rule(Meaning.TOKEN_UNKNOWN, (401,), "M_UNKNOWN_TOKEN"),
-    Rule(Meaning.BROKEN, _SERVER_ERROR),
-    Rule(Meaning.REFUSED),
+    Rule(Meaning.REFUSED, _CLIENT_ERROR, r".+"),
+    Rule(Meaning.BROKEN),
 )
 
 _CODES: dict[Meaning, ErrorCode] = {
@@ -185,7 +185,7 @@ _SENTENCES: dict[Meaning, str] = {
 }
 
 
-def read_answer(status: int, retry_after: str | None, content: bytes) -> Answer:
+def read_answer(status: int, retry_after: str | None, content: bytes, date: str | None = None) -> Answer:
     """Take an answer apart; a body that is not a JSON object counts as none."""
     body: Any
     try:
@@ -194,7 +194,7 @@ def read_answer(status: int, retry_after: str | None, content: bytes) -> Answer:
         body = None
     if not isinstance(body, dict):
         body = None
-    return Answer(status, body, _seconds(body, retry_after))
+    return Answer(status, body, asked_wait(body, retry_after, date))
 
 
 def meaning_of(rules: Iterable[Rule], answer: Answer) -> Meaning:
@@ -234,12 +234,3 @@ def server_words(answer: Answer, hidden: Iterable[str] = ()) -> str:
     if len(words) > MAX_WORDS:
         words = words[: MAX_WORDS - 1] + "…"
     return f"“{words}”"
-
-
-def _seconds(body: Mapping[str, Any] | None, header: str | None) -> float | None:
-    wanted = None if body is None else body.get("retry_after_ms")
-    if isinstance(wanted, int) and not isinstance(wanted, bool) and wanted >= 0:
-        return min(wanted, _LONGEST_WAIT_MS) / 1000
-    if header is not None and re.fullmatch(r"\d{1,9}", header.strip(), re.ASCII):
-        return float(header.strip())
-    return None

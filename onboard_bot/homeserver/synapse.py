@@ -5,18 +5,16 @@ restarts; a POST whose answer is lost may still have made the account. Nothing h
 effect: that is for the caller to find out, by signing in.
 """
 
-import hashlib
-import hmac
 import logging
 import secrets
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
 from pydantic import SecretStr
 
 from onboard_bot.domain.identifiers import is_user_id
-from onboard_bot.domain.requests import AccountType
 from onboard_bot.errors import ErrorCode, OnboardError
 from onboard_bot.homeserver.answers import (
     LOGIN_RULES,
@@ -39,7 +37,9 @@ from onboard_bot.homeserver.port import (
     TryLater,
     WrongPassword,
 )
+from onboard_bot.homeserver.registration import registration
 from onboard_bot.homeserver.secret import SecretFile
+from onboard_bot.pace import NoPace, NotYetError, Pace, Thing, Turn
 
 _log = logging.getLogger(__name__)
 
@@ -52,25 +52,12 @@ MAX_ANSWER_BYTES = 64 * 1024
 CONNECT_SECONDS = 5.0
 GET_SECONDS = 10.0
 POST_SECONDS = 30.0  # a server that hashes many passwords at once is slow
-UNSAID_WAIT = 5.0
-"""How long a limit is taken to last where the answer does not say."""
 _CLIENT = "/_matrix/client/v3/"
 _OK = 200
 
 IMPOSSIBLE_NAME = "onboard bot #check"
 """No server gives this name to anybody: white space and `#` are forbidden in a localpart."""
 _CHECKED_AFTER_THE_MAC = frozenset({"M_INVALID_USERNAME", "M_EXCLUSIVE", "M_USER_IN_USE"})
-
-
-def registration_mac(
-    secret: SecretStr, *, nonce: str, username: str, password: SecretStr, admin: bool, account_type: AccountType | None
-) -> str:
-    """The proof that we know the secret: lower-case hex, over the values exactly as they are sent."""
-    covered = [nonce, username, password.get_secret_value(), "admin" if admin else "notadmin"]
-    if account_type is not None:  # an ordinary account leaves it out, or the MAC is another one
-        covered.append(account_type.value)
-    key = secret.get_secret_value().encode()
-    return hmac.new(key, "\0".join(covered).encode(), hashlib.sha1).hexdigest()
 
 
 class SharedSecretBackend:
@@ -81,6 +68,7 @@ class SharedSecretBackend:
         base_url: The homeserver's internal listener, without a path.
         secret: The file with the secret.
         on_limited: Told of every limit, with the route and the wait.
+        pace: Says when a request may go.
     """
 
     def __init__(
@@ -89,11 +77,13 @@ class SharedSecretBackend:
         base_url: str,
         secret: SecretFile,
         on_limited: Callable[[str, float], None] | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self._session = session
         self._url = base_url.rstrip("/")
         self._secret = secret
         self._on_limited = on_limited
+        self._pace = pace or NoPace()
 
     async def create(self, account: NewAccount) -> CreatedAccount:
         """Make an account; see the port."""
@@ -139,8 +129,8 @@ class SharedSecretBackend:
             body["device_id"] = device_id
         if device_display_name is not None:
             body["initial_device_display_name"] = device_display_name
-        answer = await self._ask("POST", LOGIN_PATH, seconds=POST_SECONDS, body=body)
-        match self._meaning(LOGIN_RULES, answer, "POST", LOGIN_PATH):
+        meaning, answer = await self._ask(LOGIN_RULES, LOGIN_PATH, seconds=POST_SECONDS, body=body)
+        match meaning:
             case Meaning.PASSWORD_WRONG:
                 raise WrongPassword(user)
             case Meaning.DONE if (session := _session_in(answer)) is not None:
@@ -150,19 +140,21 @@ class SharedSecretBackend:
                 raise OnboardError(
                     ErrorCode.HOMESERVER_REFUSED, f"The homeserver does not let {user} sign in: {words}."
                 )
-            case meaning:
+            case _:
                 raise _try_later(meaning, answer)
 
     async def sign_out(self, session: AccountSession) -> None:
         """End a session; see the port."""
-        answer = await self._ask("POST", LOGOUT_PATH, seconds=GET_SECONDS, body={}, token=session.access_token)
-        match self._meaning(LOGOUT_RULES, answer, "POST", LOGOUT_PATH):
+        meaning, answer = await self._ask(
+            LOGOUT_RULES, LOGOUT_PATH, seconds=GET_SECONDS, body={}, token=session.access_token
+        )
+        match meaning:
             case Meaning.DONE | Meaning.TOKEN_UNKNOWN:
                 return
             case Meaning.REFUSED:
                 words = server_words(answer, [session.access_token.get_secret_value()])
                 raise OnboardError(ErrorCode.HOMESERVER_REFUSED, f"The homeserver does not end a session: {words}.")
-            case meaning:
+            case _:
                 raise _try_later(meaning, answer)
 
     async def _register(self, account: NewAccount) -> tuple[Meaning, Answer]:
@@ -171,10 +163,9 @@ class SharedSecretBackend:
         nonce_may_get_lost = secret_may_have_changed = True
         while True:
             nonce = await self._fetch_nonce(account)
-            answer = await self._exchange(
-                "POST", REGISTER_PATH, seconds=POST_SECONDS, body=_registration(account, nonce, secret)
+            meaning, answer = await self._exchange(
+                REGISTER_RULES, REGISTER_PATH, seconds=POST_SECONDS, body=registration(account, nonce, secret)
             )
-            meaning = self._meaning(REGISTER_RULES, answer, "POST", REGISTER_PATH)
             if meaning is Meaning.NONCE_GONE and nonce_may_get_lost:
                 nonce_may_get_lost = False
                 continue
@@ -190,8 +181,7 @@ class SharedSecretBackend:
             return meaning, answer
 
     async def _fetch_nonce(self, account: NewAccount) -> str:
-        answer = await self._ask("GET", REGISTER_PATH, seconds=GET_SECONDS)
-        meaning = self._meaning(NONCE_RULES, answer, "GET", REGISTER_PATH)
+        meaning, answer = await self._ask(NONCE_RULES, REGISTER_PATH, seconds=GET_SECONDS)
         if meaning is Meaning.DONE:
             if (nonce := answer.text("nonce")) is not None:
                 return nonce
@@ -209,57 +199,70 @@ class SharedSecretBackend:
 
     async def _ask(
         self,
-        method: str,
+        rules: Iterable[Rule],
         path: str,
         *,
         seconds: float,
         body: Mapping[str, Any] | None = None,
         token: SecretStr | None = None,
-    ) -> Answer:
+    ) -> tuple[Meaning, Answer]:
         """An exchange that may be repeated whatever became of it, so that a lost answer is only a delay."""
         try:
-            return await self._exchange(method, path, seconds=seconds, body=body, token=token)
+            return await self._exchange(rules, path, seconds=seconds, body=body, token=token)
         except AnswerLost as lost:
-            raise _unreachable(f"{method} {path} got no usable answer ({lost})") from None
+            raise _unreachable(f"{_method(body)} {path} got no usable answer ({lost})") from None
 
     async def _exchange(
         self,
-        method: str,
+        rules: Iterable[Rule],
         path: str,
         *,
         seconds: float,
         body: Mapping[str, Any] | None = None,
         token: SecretStr | None = None,
-    ) -> Answer:
-        """One request and its answer.
+    ) -> tuple[Meaning, Answer]:
+        """One request, its answer, and what that means.
 
         Raises:
             TryLater: The request was not sent.
             AnswerLost: It may have been.
         """
         headers = {} if token is None else {"Authorization": f"Bearer {token.get_secret_value()}"}
+        method = _method(body)
+        route = f"{method} {path.removeprefix(_CLIENT)}"
         try:
-            async with self._session.request(
-                method,
-                self._url + path,
-                json=body,
-                headers=headers,
-                allow_redirects=False,  # a password goes to the configured server or nowhere
-                timeout=aiohttp.ClientTimeout(total=seconds, connect=CONNECT_SECONDS),
-            ) as response:
-                content = await _read_at_most(response.content, MAX_ANSWER_BYTES)
-                return read_answer(response.status, response.headers.get("Retry-After"), content)
+            async with self._pace.turn(_thing(route)) as turn:
+                async with self._session.request(
+                    method,
+                    self._url + path,
+                    json=body,
+                    headers=headers,
+                    allow_redirects=False,  # a password goes to the configured server or nowhere
+                    timeout=aiohttp.ClientTimeout(total=seconds, connect=CONNECT_SECONDS),
+                ) as response:
+                    content = await _read_at_most(response.content, MAX_ANSWER_BYTES)
+                    if content is None and response.ok:  # not the endpoint's, nor a page of somebody who hides it
+                        raise aiohttp.ClientPayloadError("the answer does not end")
+                    hint, date = response.headers.get("Retry-After"), response.headers.get("Date")
+                    answer = read_answer(response.status, hint, content or b"", date)
+                meaning = meaning_of(rules, answer)
+                return meaning, self._heeded(turn, route, meaning, answer)
+        except NotYetError as error:
+            raise _limited(error.wait) from None
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:
             raise _unreachable(f"no connection to {self._url} ({type(error).__name__})") from error
         except (aiohttp.ClientError, OSError) as error:  # OSError: TimeoutError is one
             raise AnswerLost(type(error).__name__) from error
 
-    def _meaning(self, rules: Iterable[Rule], answer: Answer, method: str, path: str) -> Meaning:
-        meaning = meaning_of(rules, answer)
-        if meaning is Meaning.LIMITED and self._on_limited is not None:
-            wait = UNSAID_WAIT if answer.retry_after is None else answer.retry_after
-            self._on_limited(f"{method} {path.removeprefix(_CLIENT)}", wait)
-        return meaning
+    def _heeded(self, turn: Turn, route: str, meaning: Meaning, answer: Answer) -> Answer:
+        """The answer once the pace knows of it: a limit lasts as long as the pace lets it."""
+        if meaning is Meaning.LIMITED:
+            answer = replace(answer, retry_after=turn.limited(answer.retry_after))
+            if self._on_limited is not None and answer.retry_after is not None:
+                self._on_limited(route, answer.retry_after)
+        elif meaning is Meaning.BROKEN or answer.body is None:
+            turn.failed()
+        return answer
 
     async def _refusal(self, meaning: Meaning, answer: Answer, account: NewAccount) -> OnboardError:
         if meaning is Meaning.PATH_UNKNOWN:
@@ -275,35 +278,18 @@ class SharedSecretBackend:
 
     async def _is_synapse(self) -> bool:
         """Whether Synapse's main process is there, and nothing before it keeps its admin API from us."""
-        answer = await self._ask("GET", VERSION_PATH, seconds=GET_SECONDS)
+        _, answer = await self._ask(NONCE_RULES, VERSION_PATH, seconds=GET_SECONDS)
         return answer.status == _OK and answer.text("server_version") is not None
 
 
-def _registration(account: NewAccount, nonce: str, secret: SecretStr) -> dict[str, Any]:
-    body: dict[str, Any] = {
-        "nonce": nonce,
-        "username": account.localpart,
-        "password": account.password.get_secret_value(),
-        "admin": account.admin,
-        "mac": registration_mac(
-            secret,
-            nonce=nonce,
-            username=account.localpart,
-            password=account.password,
-            admin=account.admin,
-            account_type=account.account_type,
-        ),
-    }
-    if account.account_type is not None:
-        body["user_type"] = account.account_type.value
-    if account.display_name is not None:
-        body["displayname"] = account.display_name
-    if account.session is None:
-        body["inhibit_login"] = True
-    else:
-        body["device_id"] = account.session.device_id
-        body["initial_device_display_name"] = account.session.device_display_name
-    return body
+def _thing(route: str) -> Thing:
+    """What is limited together; a nonce is of no use while the POST is limited, and says nothing of its end."""
+    method, _, path = route.partition(" ")
+    return Thing(path, proves=method == "POST") if path == REGISTER_PATH else Thing(route)
+
+
+def _method(body: Mapping[str, Any] | None) -> str:
+    return "GET" if body is None else "POST"
 
 
 def _session_in(answer: Answer) -> AccountSession | None:
@@ -316,24 +302,26 @@ def _session_in(answer: Answer) -> AccountSession | None:
 def _try_later(meaning: Meaning, answer: Answer) -> TryLater:
     match meaning:
         case Meaning.LIMITED:
-            return TryLater(
-                ErrorCode.RATE_LIMITED, "The homeserver asks us to wait: too many requests.", after=answer.retry_after
-            )
+            return _limited(answer.retry_after)
         case Meaning.NONCE_GONE:
             return _unreachable("it forgets its nonces at once; is it restarting, or are there several behind one URL?")
         case _:
-            return _unreachable(f"its answer is of no use (status {answer.status})", after=answer.retry_after)
+            return _unreachable(f"its answer is of no use (status {answer.status})")
 
 
-def _unreachable(why: str, *, after: float | None = None) -> TryLater:
-    return TryLater(ErrorCode.HOMESERVER_UNREACHABLE, f"The homeserver cannot be used now: {why}.", after=after)
+def _limited(wait: float | None) -> TryLater:
+    return TryLater(ErrorCode.RATE_LIMITED, "The homeserver asks us to wait: too many requests.", after=wait)
 
 
-async def _read_at_most(stream: aiohttp.StreamReader, limit: int) -> bytes:
-    """The whole body, or nothing of one that is larger: half a JSON text says nothing."""
+def _unreachable(why: str) -> TryLater:
+    return TryLater(ErrorCode.HOMESERVER_UNREACHABLE, f"The homeserver cannot be used now: {why}.")
+
+
+async def _read_at_most(stream: aiohttp.StreamReader, limit: int) -> bytes | None:
+    """The whole body; None for one that is larger: half a JSON text says nothing."""
     content = bytearray()
     async for chunk in stream.iter_any():
         content += chunk
         if len(content) > limit:
-            return b""
+            return None
     return bytes(content)

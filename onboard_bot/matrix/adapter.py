@@ -9,6 +9,7 @@ from onboard_bot.matrix.client_api import ClientApi
 from onboard_bot.matrix.direct_rooms import DirectRooms
 from onboard_bot.matrix.encryption import Encryption
 from onboard_bot.matrix.intake import Intake
+from onboard_bot.matrix.key_stock import KeyStock
 from onboard_bot.matrix.machine import Machine
 from onboard_bot.matrix.membership import Membership
 from onboard_bot.matrix.own_events import OwnEvents
@@ -57,4 +58,10 @@ class MatrixAdapter:
             api, self.rooms, making, store, wish=wish, own_user_id=machine.user_id, new_marker=_new_marker
         )
         intake = Intake(api, machine, self.rooms, store)
-        self.sync = SyncLoop(api, intake, self.encryption, store, clock=clock, on_synced=on_synced)
+        self.keys = KeyStock(self.encryption, clock)
+
+        def synced() -> None:
+            self.keys.look_now()
+            on_synced()
+
+        self.sync = SyncLoop(api, intake, store, clock=clock, on_synced=synced)

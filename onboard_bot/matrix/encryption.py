@@ -8,7 +8,7 @@ from typing import Any
 
 from onboard_bot.matrix.client_api import ClientApi
 from onboard_bot.matrix.machine import Device, Json, Machine
-from onboard_bot.onboarding.ports import NotReadableError
+from onboard_bot.onboarding.ports import NotReadableError, RefusedError, TokenRejectedError
 
 _USERS_PER_QUERY = 200
 # A server that does not answer for its people costs seconds of waiting; not at every message.
@@ -23,12 +23,27 @@ class Encryption:
         self._api = api
         self._machine = machine
         self._asked_in_vain: dict[str, float] = {}
+        self._to_upload: Json | None = None
 
     async def keep_keys_stocked(self) -> None:
-        """Uploads what the server should have of our keys."""
-        body = self._machine.keys_to_upload()
-        if body is not None:
-            self._machine.keys_uploaded(await self._api.keys_upload(body))
+        """Uploads what the server should have of our keys.
+
+        What could not be uploaded is kept for the next try: every body made anew has another fallback key, and of
+        those the machine remembers two. The server may have taken the one whose answer was lost.
+        """
+        if self._to_upload is None:
+            self._to_upload = self._machine.keys_to_upload()
+        if self._to_upload is None:
+            return
+        try:
+            answer = await self._api.keys_upload(self._to_upload)
+        except TokenRejectedError:
+            raise
+        except RefusedError:
+            self._to_upload = None
+            raise
+        self._machine.keys_uploaded(answer)
+        self._to_upload = None
 
     async def encrypt(
         self,

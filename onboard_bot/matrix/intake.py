@@ -1,10 +1,13 @@
 """Owns how a journalled sync body becomes inbox rows: keys first, then gaps, then every wanted event once."""
 
 import logging
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from onboard_bot.matrix.client_api import ClientApi
+from onboard_bot.matrix.json_text import is_id
 from onboard_bot.matrix.machine import Machine
 from onboard_bot.matrix.payload import UndecryptableError
 from onboard_bot.matrix.rooms import Rooms
@@ -21,6 +24,11 @@ _log = logging.getLogger(__name__)
 ENCRYPTED = "m.room.encrypted"
 # An event whose key did not come within a week is not waited for any longer.
 _KEPT_FOR = 7 * 24 * 3600.0
+# A gap longer than this is no absence of ours but a server that makes history up as we ask for it.
+_MOST_PAGES = 1000
+_MOST_EVENTS = 200_000
+_EMPTY_PAGES = 10
+_TOLD_AT_MOST = 5
 WANTED = frozenset({"m.room.message", "m.reaction", "m.room.redaction"})
 
 Json = dict[str, Any]
@@ -41,6 +49,7 @@ class Intake:
         self._machine = machine
         self._rooms = rooms
         self._store = store
+        self._unread: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
 
     async def apply(self, journalled: JournalledSync) -> None:
         """Gives everything in the body its place and drops it; repeatable at any point before that."""
@@ -57,14 +66,24 @@ class Intake:
         ]
         for room_id in body.left():
             self._rooms.forget(room_id)
+        self._unread.clear()
         async with self._store.transaction() as tx:
             if keys_arrived:
                 await self._open_kept(tx)
             for timeline in timelines:
                 await self._take(tx, timeline, first_sync=journalled.since is None)
-            for invitation in body.invitations(self._machine.user_id):
-                await tx.intend(answer_invitation(invitation, seen_in=body.next_batch))
+            await self._take_invitations(tx, body)
             await tx.journal.drop(journalled.seq)
+        self._tell_of_unread()
+
+    async def note_invitations(self, body: SyncBody) -> None:
+        """Takes the invitations of a body that is none of the journal's."""
+        async with self._store.transaction() as tx:
+            await self._take_invitations(tx, body)
+
+    async def _take_invitations(self, tx: Transaction, body: SyncBody) -> None:
+        for invitation in body.invitations(self._machine.user_id):
+            await tx.intend(answer_invitation(invitation, seen_in=body.next_batch))
 
     def note_keys(self, body: SyncBody) -> None:
         """Takes the key counts and device changes of a body that holds no events."""
@@ -76,20 +95,35 @@ class Intake:
             self._rooms.forget(timeline.room_id)
         if not timeline.limited or since is None or timeline.prev_batch is None:
             return timeline
-        events = list(timeline.events)
-        start: str | None = timeline.prev_batch
-        while start is not None and not (is_new and any(map(self._is_own_join, events))):
+        older = await self._left_out(timeline, since, until_join=is_new)
+        return replace(timeline, events=(*older, *timeline.events), limited=False)
+
+    async def _left_out(self, timeline: Timeline, since: str, *, until_join: bool) -> Iterator[Json]:
+        """What happened between the last sync and the timeline, oldest first."""
+        room_id, following = timeline.room_id, timeline.prev_batch
+        newer: Sequence[Json] = timeline.events
+        pages: list[list[Json]] = []
+        asked: set[str] = set()
+        empty = count = 0
+        while following is not None and not (until_join and any(map(self._is_own_join, newer))):
+            if len(pages) >= _MOST_PAGES or count >= _MOST_EVENTS or empty >= _EMPTY_PAGES or following in asked:
+                _log.error("the history of %s does not end; what is before its last %d events is lost", room_id, count)
+                break
+            asked.add(following)
             try:
-                page = await self._api.messages_before(timeline.room_id, start=start, end=since)
+                page = await self._api.messages_before(room_id, start=following, end=since)
             except TokenRejectedError:
                 raise
             except RefusedError as error:  # it will not be different next time, and the rest must not wait for it
-                _log.error("events of %s are missing: %s", timeline.room_id, error)
+                _log.error("events of %s are missing: %s", room_id, error)
                 break
+            # A page of which nothing can be used is no end: somebody may have filled it for that.
             older, following = earlier_events(page)
-            events = [*older, *events]
-            start = following if older and following != start else None
-        return Timeline(timeline.room_id, tuple(events), limited=False, prev_batch=None, state_changed=False)
+            newer = older
+            pages.append(older)
+            count += len(older)
+            empty = 0 if page.get("chunk") else empty + 1
+        return (event for page in reversed(pages) for event in page)
 
     async def _take(self, tx: Transaction, timeline: Timeline, *, first_sync: bool) -> None:
         events: Sequence[Json] = timeline.events
@@ -108,8 +142,22 @@ class Intake:
         if planned is None:
             return
         for event in self._while_we_were_in(events):
-            if not await self._take_event(tx, timeline.room_id, event):
-                await tx.undecrypted.keep(KeptEvent(timeline.room_id, event), now=tx.now)
+            try:
+                await self._take_event(tx, timeline.room_id, event)
+            except UndecryptableError as error:
+                kept = KeptEvent(timeline.room_id, event["sender"], event)
+                waits = error.missing_key and await tx.undecrypted.keep(kept, now=tx.now)
+                reason = f"{error}, and too many wait already" if error.missing_key and not waits else str(error)
+                self._unread[event["sender"], reason].append(event["event_id"])
+
+    def _tell_of_unread(self) -> None:
+        """A line for each person and reason: a flood of events must not become a flood of lines."""
+        for told, ((sender, reason), event_ids) in enumerate(self._unread.items()):
+            if told == _TOLD_AT_MOST:
+                _log.warning("events of %d more people cannot be read", len(self._unread) - told)
+                break
+            more = f" (and {len(event_ids) - 1} more)" if len(event_ids) > 1 else ""
+            _log.warning("event %s of %s%s cannot be read: %s", event_ids[0], sender, more, reason)
 
     def _while_we_were_in(self, events: Sequence[Json]) -> Iterator[Json]:
         """What was said in our presence: nothing from before a join of ours, or between a leave and the next join."""
@@ -136,37 +184,41 @@ class Intake:
             and isinstance(content.get("membership"), str)
         )
 
-    async def _take_event(self, tx: Transaction, room_id: str, event: Json) -> bool:
-        """Puts a wanted event into the inbox; False where its key has not arrived."""
+    async def _take_event(self, tx: Transaction, room_id: str, event: Json) -> None:
+        """Puts a wanted event into the inbox.
+
+        Raises:
+            UndecryptableError: See there.
+        """
         sender, event_type, content = event.get("sender"), event.get("type"), event.get("content")
         if (
-            not isinstance(sender, str)
+            not is_id(sender)
             or not isinstance(content, dict)
             or "state_key" in event
             or sender == self._machine.user_id
         ):
-            return True
+            return
         encrypted = event_type == ENCRYPTED
         if encrypted:
-            try:
-                opened = self._machine.decrypt(room_id, event)
-            except UndecryptableError as error:
-                _log.warning("event %s of %s cannot be read: %s", event["event_id"], sender, error)
-                return not error.missing_key
+            opened = self._machine.decrypt(room_id, event)
             event_type, content = opened.type, opened.content
         if event_type in WANTED:
             redacts = event.get("redacts")
             if event_type == "m.room.redaction" and isinstance(redacts, str):
                 content = {"redacts": redacts, **content}  # outside the content before room version 11
-            wanted = RoomEvent(event["event_id"], room_id, sender, event_type, content, encrypted)
+            wanted = RoomEvent(event["event_id"], room_id, str(sender), event_type, content, encrypted)
             await tx.inbox.accept(wanted, now=tx.now)
-        return True
 
     async def _open_kept(self, tx: Transaction) -> None:
         await tx.undecrypted.forget_before(tx.now - _KEPT_FOR)
         for kept in await tx.undecrypted.all():
-            if await self._take_event(tx, kept.room_id, kept.event):
-                await tx.undecrypted.drop(kept.event["event_id"])
+            try:
+                await self._take_event(tx, kept.room_id, kept.event)
+            except UndecryptableError as error:
+                if error.missing_key:
+                    continue
+                self._unread[kept.sender, str(error)].append(kept.event["event_id"])
+            await tx.undecrypted.drop(kept.event["event_id"])
 
 
 def _were_in_before(event: Json) -> bool:

@@ -8,29 +8,26 @@ believes state events, other rooms' ids and redactions inside an encrypted event
 import copy
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import vodozemac
 from nio.crypto import Olm, OlmDevice
 from nio.events import ToDeviceEvent
-from nio.exceptions import EncryptionError
 from nio.responses import KeysClaimResponse, KeysQueryResponse, KeysUploadResponse
-from nio.store import SqliteStore
 
+from onboard_bot.matrix.device_keys import MALFORMED, good_devices
+from onboard_bot.matrix.json_text import is_id
+from onboard_bot.matrix.olm_gaps import forget_empty_sessions, new_fallback_key
+from onboard_bot.matrix.olm_on_disk import OlmOnDisk
 from onboard_bot.matrix.payload import Decrypted, UndecryptableError, believed, is_shallow
+from onboard_bot.onboarding.ports import UnreachableError
+from onboard_bot.store.trouble import StoreUnavailableError
 
 _log = logging.getLogger(__name__)
 
 MEGOLM = "m.megolm.v1.aes-sha2"
-# What malformed input makes of nio and vodozemac; every vodozemac exception is a ValueError.
-_MALFORMED = (
-    *(ValueError, TypeError, KeyError, AttributeError, IndexError),
-    *(AssertionError, RecursionError, EncryptionError),
-)
 _DEVICES_PER_MESSAGE = 50
 # Specification, "m.room.encryption": the defaults for rotation.
 _ROTATION_MESSAGES = 100
@@ -42,20 +39,29 @@ Device = tuple[str, str]
 
 
 class Machine:
-    """Keys, sessions and devices.
+    """Keys, sessions and devices; whatever has to be stored raises `StoreUnavailableError` where it cannot be.
 
     Args:
         user_id: Ours.
         device_id: Ours; never used again with another folder's content.
         folder: Where the store lies.
         store_key: Encrypts the sessions in the store.
+        on_trouble: Told whenever nothing can be stored, or read.
     """
 
-    def __init__(self, user_id: str, device_id: str, folder: Path, store_key: bytes) -> None:
+    def __init__(
+        self,
+        user_id: str,
+        device_id: str,
+        folder: Path,
+        store_key: bytes,
+        *,
+        on_trouble: Callable[[StoreUnavailableError], None] = lambda _: None,
+    ) -> None:
         self.user_id = user_id
         self.device_id = device_id
-        self._store = SqliteStore(user_id, device_id, str(folder), pickle_key=store_key.hex(), database_name="olm.db")
-        self._olm = Olm(user_id, device_id, self._store)
+        self._disk = OlmOnDisk(user_id, device_id, folder, store_key, on_lost=self._know_nobody, on_trouble=on_trouble)
+        self._stored = self._disk.stored
         self._known: set[str] = set()
         self._asked: set[str] = set()
         self._one_time_keys_on_server: int | None = None
@@ -63,31 +69,38 @@ class Machine:
 
     def close(self) -> None:
         """Closes the store."""
-        self._store.database.close()
+        self._disk.close()
+
+    @property
+    def _olm(self) -> Olm:
+        return self._disk.olm
+
+    def _know_nobody(self) -> None:
+        self._known.clear()
+        self._asked.clear()
 
     def sign(self, text: str) -> str:
         """Our device's signature, unpadded base64."""
         return str(self._olm.account.sign(text))
 
-    @contextmanager
-    def _stored(self) -> Iterator[None]:
-        with self._store.database.atomic():
-            yield
-
     # Receiving
 
     def receive(self, sync: Mapping[str, Any]) -> bool:
-        """Takes what a sync body says about keys; whether new room keys came with it.
+        """Takes what a sync body says about keys; whether room keys may have come with it.
 
-        Feeding the same body again changes nothing.
+        Feeding the same body again changes nothing, and has the same answer: what waits for a key that came may still
+        wait, if the first time was not the last.
         """
-        sessions_before = sum(1 for _ in self._olm.inbound_group_store)
         to_device = sync.get("to_device")
         events = to_device.get("events") if isinstance(to_device, Mapping) else None
-        if isinstance(events, list) and events:
+        # Only encrypted events are of use to a bot; nio would also answer verification requests by itself.
+        encrypted = [e for e in events if _is_encrypted(e)] if isinstance(events, list) else []
+        if encrypted:
             with self._stored():
-                for event in events:
+                for event in encrypted:
                     self._receive_to_device(event)
+                self._olm.store.forget_surplus(self._olm.inbound_group_store, self._olm.session_store)
+                forget_empty_sessions(self._olm)
                 # nio saves the account before it takes the used one-time key out of it.
                 self._olm.save_account()
         self._note_counts(sync)
@@ -99,24 +112,23 @@ class Machine:
                     changed = {user for user in users if isinstance(user, str)}
                     self._known -= changed
                     self._asked -= changed
-        return sum(1 for _ in self._olm.inbound_group_store) > sessions_before
+        return bool(encrypted)
 
-    def _receive_to_device(self, raw: object) -> None:
-        # Only encrypted events are of use to a bot; nio would also answer verification requests by itself.
-        if not isinstance(raw, Mapping) or raw.get("type") != "m.room.encrypted" or not is_shallow(raw):
+    def _receive_to_device(self, raw: Mapping[str, Any]) -> None:
+        if not is_shallow(raw):
             return
         try:
             event = ToDeviceEvent.parse_event(copy.deepcopy(dict(raw)))
             if event is not None:
                 self._olm.handle_to_device_event(event)
-        except _MALFORMED as error:
-            _log.warning("malformed to-device event from %s: %s", raw.get("sender"), type(error).__name__)
+        except MALFORMED as error:
+            sender = raw["sender"] if is_id(raw.get("sender")) else "nobody"
+            _log.warning("malformed to-device event from %s: %s", sender, type(error).__name__)
 
     def _note_counts(self, sync: Mapping[str, Any]) -> None:
         counts = sync.get("device_one_time_keys_count")
         if isinstance(counts, Mapping):
-            count = counts.get("signed_curve25519", 0)
-            self._one_time_keys_on_server = count if isinstance(count, int) else None
+            self._one_time_keys_on_server = _count(counts.get("signed_curve25519", 0))
         unused = sync.get("device_unused_fallback_key_types")
         if isinstance(unused, list):
             self._fallback_key_used = "signed_curve25519" not in unused
@@ -127,33 +139,45 @@ class Machine:
         Raises:
             UndecryptableError: No key, or not to be believed.
         """
-        content = event.get("content")
+        content, sender = event.get("content"), event.get("sender")
         if not isinstance(content, Mapping) or content.get("algorithm") != MEGOLM:
             raise UndecryptableError("an unknown algorithm")
-        session = self._inbound_session(room_id, content)
-        if session is None:
-            raise UndecryptableError("the key has not arrived", missing_key=True)
+        session = self._inbound_session(room_id, content.get("session_id"), str(sender))
         try:
             plaintext, index = session.decrypt(content["ciphertext"])
             payload = json.loads(plaintext)
-        except _MALFORMED as error:
+        except MALFORMED as error:
             raise UndecryptableError(f"malformed: {type(error).__name__}") from error
         self._refuse_replay(session, index, event)
+        self._disk.note_use(session)
         return believed(payload, room_id, content)
 
-    def _inbound_session(self, room_id: str, content: Mapping[str, Any]) -> Any:
-        session_id, sender_key = content.get("session_id"), content.get("sender_key")
-        if not isinstance(session_id, str):
-            return None
+    def _inbound_session(self, room_id: str, session_id: object, sender: str) -> Any:
+        """The session of this id; `sender_key` is deprecated (specification, "m.megolm.v1.aes-sha2").
+
+        Whoever was given a session can pass it on as if it were their own, so that it may be here more than once.
+        """
+        if not is_id(session_id):
+            raise UndecryptableError("malformed: it names no session")
         in_room = self._olm.inbound_group_store[room_id]
-        if isinstance(sender_key, str):
-            return in_room.get(sender_key, {}).get(session_id)
-        # `sender_key` is deprecated (specification, "m.megolm.v1.aes-sha2"); a session id names one session anyway.
-        return next((sessions[session_id] for sessions in in_room.values() if session_id in sessions), None)
+        found = [sessions[session_id] for sessions in in_room.values() if session_id in sessions]
+        if not found:
+            raise UndecryptableError("the key has not arrived", missing_key=True)
+        theirs = [session for session in found if not self._is_of_another(sender, session.sender_key)]
+        if not theirs:
+            # While we do not know all of the sender's devices it may yet turn out to be theirs.
+            raise UndecryptableError("its key is somebody else's", missing_key=sender not in self._known)
+        return min(theirs, key=lambda session: session.first_known_index)
+
+    def _is_of_another(self, sender: str, sender_key: str) -> bool:
+        """Whether a key belongs to devices that we know, and none of them is the sender's."""
+        owners = {device.user_id for device in self._olm.device_store if device.curve25519 == sender_key}
+        return bool(owners) and sender not in owners
 
     def _refuse_replay(self, session: Any, index: int, event: Mapping[str, Any]) -> None:
         seen = self._olm.message_index_store
-        key = (session.sender_key, session.id, index)
+        # With the sender: somebody who repeats another's words first must not make those a replay.
+        key = (session.id, index, event.get("sender"))
         event_id = event.get("event_id")
         if seen.setdefault(key, event_id) != event_id:
             raise UndecryptableError("a replayed message index")
@@ -172,30 +196,23 @@ class Machine:
                 self._olm.uploaded_key_count = on_server
                 body = self._olm.share_keys()
             if self._fallback_key_used or "device_keys" in body:
-                body["fallback_keys"] = self._fallback_key()
+                body["fallback_keys"] = new_fallback_key(self._olm, self.user_id, self.device_id)
             self._olm.save_account()
         return body
 
-    def _fallback_key(self) -> Json:
-        account = self._olm.account._account  # noqa: SLF001 - nio has no name of its own for fallback keys
-        account.generate_fallback_key()
-        keys = {}
-        for key_id, key in account.fallback_key.items():
-            signed: Json = {"key": key.to_base64(), "fallback": True}
-            signature = self._olm.sign_json(dict(signed))
-            keys[f"signed_curve25519:{key_id}"] = signed | {
-                "signatures": {self.user_id: {f"ed25519:{self.device_id}": signature}}
-            }
-        return keys
-
     def keys_uploaded(self, answer: Json) -> None:
-        """The server has them."""
-        counts = answer.get("one_time_key_counts", {})
+        """The server has them.
+
+        Raises:
+            UnreachableError: This is no answer to `keys/upload`.
+        """
+        counts = answer.get("one_time_key_counts")
+        count = _count(counts.get("signed_curve25519", 0)) if isinstance(counts, Mapping) else None
+        if count is None:
+            raise UnreachableError("an answer without one_time_key_counts")
         with self._stored():
-            self._olm.handle_response(
-                KeysUploadResponse(counts.get("curve25519", 0), counts.get("signed_curve25519", 0))
-            )
-        self._one_time_keys_on_server = counts.get("signed_curve25519", 0)
+            self._olm.handle_response(KeysUploadResponse(0, count))
+        self._one_time_keys_on_server = count
         self._fallback_key_used = False
 
     # Other people's devices
@@ -210,14 +227,15 @@ class Machine:
 
     def learn_devices(self, answer: Json, asked: Iterable[str]) -> None:
         """Takes the answer of a `keys/query`; malformed device keys are left out one by one."""
+        known = answer.get("device_keys")
         with self._stored():
             for user in asked:
-                devices = answer.get("device_keys", {}).get(user)
+                devices = known.get(user) if isinstance(known, Mapping) else None
                 if not isinstance(devices, Mapping):
                     continue  # their server did not answer; what we knew stays, and they stay unknown
                 if user in self._asked:
                     self._known.add(user)
-                good = {id_: keys for id_, keys in devices.items() if _well_formed(user, id_, keys)}
+                good = good_devices(user, devices, self._olm.verify_json)
                 for device in self._olm.device_store[user].values():
                     device.deleted = device.deleted and device.id not in good
                 self._olm._handle_key_query(KeysQueryResponse({user: good}, {}))  # noqa: SLF001 - without its client
@@ -243,7 +261,7 @@ class Machine:
                 for device_id, key in devices.items() if isinstance(devices, Mapping) else ():
                     try:
                         self._olm.handle_response(KeysClaimResponse({user: {device_id: key}}, {}))
-                    except _MALFORMED as error:
+                    except MALFORMED as error:
                         _log.warning("malformed one-time key of %s: %s", user, type(error).__name__)
 
     def _device(self, device: Device) -> OlmDevice:
@@ -270,13 +288,19 @@ class Machine:
             with self._stored():
                 self._olm.create_outbound_group_session(room_id)
 
+    def _room_key(self, room_id: str) -> Any:
+        session = self._olm.outbound_group_sessions.get(room_id)
+        if session is None:
+            raise StoreUnavailableError("the room's key was lost with what could not be stored; another try makes one")
+        return session
+
     def room_key_messages(self, room_id: str, devices: Iterable[Device]) -> Iterator[tuple[list[Device], Json]]:
         """The room's key, encrypted for each device that has an Olm session with us, in portions.
 
         Each portion is the devices it serves and the `messages` of a `sendToDevice`. The Olm sessions are saved before
         a portion is handed out, so that no message key is ever used twice.
         """
-        session = self._olm.outbound_group_sessions[room_id]
+        session = self._room_key(room_id)
         content = {
             "algorithm": MEGOLM,
             "room_id": room_id,
@@ -297,14 +321,14 @@ class Machine:
 
     def room_key_shared(self, room_id: str, devices: Iterable[Device]) -> None:
         """The server took the portion."""
-        self._olm.outbound_group_sessions[room_id].users_shared_with.update(devices)
+        self._room_key(room_id).users_shared_with.update(devices)
 
     def encrypt(self, room_id: str, event_type: str, content: Mapping[str, Any]) -> Json:
         """The content of the `m.room.encrypted` event; the room's key must have been shared.
 
         Relations are repeated outside, where the server can see them (specification, "Encrypting relations").
         """
-        session = self._olm.outbound_group_sessions[room_id]
+        session = self._room_key(room_id)
         session.mark_as_shared()
         encrypted: Json = self._olm.group_encrypt(room_id, {"type": event_type, "content": dict(content)})
         relation = content.get("m.relates_to")
@@ -313,14 +337,10 @@ class Machine:
         return encrypted
 
 
-def _well_formed(user: str, device_id: str, keys: object) -> bool:
-    """Whether nio can read these device keys without raising; it checks the signature itself."""
-    try:
-        vodozemac.Ed25519PublicKey.from_base64(keys["keys"][f"ed25519:{device_id}"])  # type: ignore[index]
-        vodozemac.Curve25519PublicKey.from_base64(keys["keys"][f"curve25519:{device_id}"])  # type: ignore[index]
-        vodozemac.Ed25519Signature.from_base64(keys["signatures"][user][f"ed25519:{device_id}"])  # type: ignore[index]
-        unsigned = keys.get("unsigned", {})  # type: ignore[attr-defined]
-        return keys["user_id"] == user and keys["device_id"] == device_id and isinstance(unsigned, dict)  # type: ignore[index]
-    except _MALFORMED as error:
-        _log.warning("malformed keys of a device of %s: %s", user, type(error).__name__)
-        return False
+def _is_encrypted(event: object) -> bool:
+    return isinstance(event, Mapping) and event.get("type") == "m.room.encrypted"
+
+
+def _count(value: object) -> int | None:
+    """How many keys the server says it has; nobody has fewer than none, and what is no number says nothing."""
+    return max(0, value) if isinstance(value, int) and not isinstance(value, bool) else None

@@ -12,7 +12,7 @@ from typing import Any
 
 from nio.crypto import Olm
 
-from onboard_bot.matrix.key_store import KeyStore
+from onboard_bot.matrix.given_keys import GivenKeys
 from onboard_bot.store.trouble import StoreUnavailableError, trouble_in
 
 
@@ -59,7 +59,7 @@ class OlmOnDisk:
 
     def _open(self) -> Olm:
         with self._telling():
-            store = KeyStore(*self._whose, str(self._folder), pickle_key=self._pickle_key, database_name="olm.db")
+            store = GivenKeys(*self._whose, str(self._folder), pickle_key=self._pickle_key, database_name="olm.db")
             self._database = store.database
             self._in_memory = Olm(*self._whose, store)
         # Which events used which message key is in memory alone, and no less true than before; nio bounds it.

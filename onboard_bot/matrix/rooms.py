@@ -29,7 +29,7 @@ class Rooms:
     async def create_event(self, room_id: str) -> Json:
         """The whole `m.room.create` event."""
         if room_id not in self._creates:
-            found = [event for event in await self._api.state(room_id) if event.get("type") == "m.room.create"]
+            found = [event for event in await self._api.state(room_id) if _is_create_event(event)]
             if not found:
                 raise UnreachableError("a room's state without its creation")
             self._creates[room_id] = found[0]
@@ -42,8 +42,14 @@ class Rooms:
 
     async def membership(self, room_id: str, user_id: str) -> str:
         """`join`, `invite`, `leave`, `ban` or `knock`; `leave` for somebody who never was there."""
+        return await self.last_membership(room_id, user_id) or "leave"
+
+    async def last_membership(self, room_id: str, user_id: str) -> str | None:
+        """As `membership`; None for somebody who never was there."""
         content = await self._api.state_event(room_id, "m.room.member", user_id)
-        membership = "leave" if content is None else content.get("membership")
+        if content is None:
+            return None
+        membership = content.get("membership")
         if not isinstance(membership, str):
             raise UnreachableError("a member without a membership")
         return membership
@@ -55,6 +61,8 @@ class Rooms:
         changes = self._changes
         members = await self._api.members(room_id)
         readers = frozenset(user for user, state in members.items() if state in _READERS)
+        if not readers:
+            raise UnreachableError("a room without members, though we are in it")
         if changes == self._changes:  # else somebody came or went while the answer was on its way
             self._readers[room_id] = readers
         return readers
@@ -93,3 +101,8 @@ class Rooms:
     def _forget_readers(self, room_id: str) -> None:
         self._changes += 1
         self._readers.pop(room_id, None)
+
+
+def _is_create_event(event: Json) -> bool:
+    named = event.get("type") == "m.room.create" and event.get("state_key") == ""
+    return named and isinstance(event.get("sender"), str) and isinstance(event.get("content"), dict)

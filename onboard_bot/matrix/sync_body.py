@@ -1,11 +1,11 @@
 """Owns reading a raw `/sync` body: whatever its shape, what comes out here has the types it says."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from onboard_bot.domain.identifiers import is_user_id
+from onboard_bot.matrix.json_text import is_id, is_text, read_json
 from onboard_bot.matrix.payload import is_shallow
 
 Json = dict[str, Any]
@@ -42,9 +42,9 @@ class SyncBody:
     """
 
     def __init__(self, text: str) -> None:
-        body = json.loads(text)
-        if not isinstance(body, dict) or not isinstance(body.get("next_batch"), str):
-            raise ValueError("not a sync answer")  # noqa: TRY004 - a wrong answer, not a wrong call
+        body = read_json(text)
+        if not isinstance(body, dict) or not is_text(body.get("next_batch")):
+            raise ValueError("not a sync answer")
         self.raw: Json = body
         self.next_batch: str = body["next_batch"]
 
@@ -62,9 +62,9 @@ class SyncBody:
             prev_batch = timeline.get("prev_batch")
             yield Timeline(
                 room_id=room_id,
-                events=tuple(event for event in _events(timeline) if isinstance(event.get("event_id"), str)),
+                events=_with_id(_events(timeline)),
                 limited=timeline.get("limited") is True,
-                prev_batch=prev_batch if isinstance(prev_batch, str) else None,
+                prev_batch=prev_batch if is_text(prev_batch) else None,
                 state_changed=bool(_events(room.get("state"))),
             )
 
@@ -89,16 +89,19 @@ class SyncBody:
 
     def _rooms(self, section: str) -> Iterator[tuple[str, Json]]:
         for room_id, room in _mapping(_mapping(self.raw.get("rooms")).get(section)).items():
-            yield room_id, _mapping(room)
+            if is_id(room_id):
+                yield room_id, _mapping(room)
 
 
 def earlier_events(page: Json) -> tuple[list[Json], str | None]:
     """The events of a `/messages` page read backwards, oldest first, and where the page before it begins."""
-    chunk = page.get("chunk")
-    events = chunk if isinstance(chunk, list) else []
     following = page.get("end")
-    good = [event for event in _events({"events": events}) if isinstance(event.get("event_id"), str)]
-    return good[::-1], following if isinstance(following, str) else None
+    good = _with_id(_events({"events": page.get("chunk")}))
+    return list(reversed(good)), following if is_text(following) else None
+
+
+def _with_id(events: list[Json]) -> tuple[Json, ...]:
+    return tuple(event for event in events if is_id(event.get("event_id")))
 
 
 def _mapping(value: object) -> Json:

@@ -29,6 +29,7 @@ class Passing:
     path: str
     query: str = ""
     body: bytes = b""
+    with_token: bool = True
 
     @property
     def route(self) -> str:
@@ -125,7 +126,9 @@ class Between:
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         target = urlsplit(request.raw_path)
-        passing = Passing(request.method, target.path, target.query, await request.read())
+        passing = Passing(
+            request.method, target.path, target.query, await request.read(), "Authorization" in request.headers
+        )
         self.passed.append(passing)
         instead = await self.before(passing)
         if instead is not None:

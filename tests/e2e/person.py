@@ -24,6 +24,8 @@ from onboard_bot.matrix.transport import Transport
 
 CONTENT_KEY = "io.github.onboard_bot"
 PASSWORD = "the password of a test's person"
+EVERYTHING = {"room": {"timeline": {"limit": 1000}}}
+"""Synapse's own limit is ten, and a client that was held up for a minute would miss the rest."""
 ENCRYPTION = {"type": "m.room.encryption", "state_key": "", "content": {"algorithm": "m.megolm.v1.aes-sha2"}}
 
 
@@ -74,7 +76,7 @@ class Person:
 
     async def turn(self, *, timeout_ms: int = 0) -> None:
         """One sync with everything that nio's own loop does beside it."""
-        response = await self.client.sync(timeout=timeout_ms, full_state=False)
+        response = await self.client.sync(timeout=timeout_ms, sync_filter=EVERYTHING, full_state=False)
         if not isinstance(response, SyncResponse):
             await asyncio.sleep(0.1)  # the server is being restarted, say
             return

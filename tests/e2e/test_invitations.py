@@ -1,5 +1,9 @@
 """Invitations to the bot: people of the admin room may talk to it, everybody else is declined within 15 s."""
 
+import sqlite3
+from contextlib import closing
+
+import aiohttp
 import pytest
 
 from tests.e2e.desk import Desk
@@ -70,6 +74,23 @@ async def test_invitations_that_came_while_the_bot_was_away_are_answered(desk: D
         await desk.bot.start()
         await answered(desk, stranger, theirs, "leave")
         await answered(desk, desk.admin, ours, "join")
+
+
+async def test_an_invitation_of_which_no_sync_tells_any_more_is_found_at_the_next_start(desk: Desk) -> None:
+    async with somebody(desk.synapse, "stranger", desk.folder) as stranger:
+        await desk.bot.kill()
+        room_id = await stranger.make_room(is_direct=True, invite=[desk.bot_id])
+        token = desk.bot.remembered("session.json")["access_token"]
+        headers = {"Authorization": f"Bearer {token}"}
+        async with (
+            aiohttp.ClientSession(desk.synapse.url, headers=headers) as http,
+            http.get("/_matrix/client/v3/sync", params={"timeout": "0"}) as answer,
+        ):
+            after_it = (await answer.json())["next_batch"]
+        with closing(sqlite3.connect(desk.bot.state / "onboard.db")) as connection, connection:
+            connection.execute("UPDATE meta SET value = ? WHERE key = 'sync_token'", [after_it])
+        await desk.bot.start()
+        await answered(desk, stranger, room_id, "leave")
 
 
 async def test_a_stranger_who_invites_again_and_again_is_declined_every_time(desk: Desk) -> None:

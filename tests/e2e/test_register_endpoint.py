@@ -6,7 +6,7 @@ import hmac
 import itertools
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -605,6 +605,33 @@ async def test_the_proof_asks_for_a_name_that_nobody_can_have(
     posts = [call.body for call in fake.calls if call.method == "POST"]
     assert {body["username"] for body in posts} == {IMPOSSIBLE_NAME}
     assert len({body["password"] for body in posts}) == 2
+
+
+async def test_an_answer_without_an_end_is_no_verdict_on_the_endpoint(
+    http: aiohttp.ClientSession, tmp_path: Path, fake: SynapseEndpoint
+) -> None:
+    """A page of a few kilobytes in its place would be: something hides it."""
+    (tmp_path / "secret").write_text(fake.shared_secret)
+    app = web.Application()
+    app.router.add_get(REGISTER_PATH, endless)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        with pytest.raises(TryLater):
+            await SharedSecretBackend(http, url, SecretFile(tmp_path / "secret")).create(wanted("ada"))
+    finally:
+        await runner.cleanup()
+
+
+async def endless(request: web.Request) -> web.StreamResponse:
+    answer = web.StreamResponse()
+    await answer.prepare(request)
+    with suppress(ConnectionError):
+        while True:
+            await answer.write(b"[" * 65536)
+    return answer
 
 
 @asynccontextmanager

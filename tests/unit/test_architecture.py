@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[2] / "onboard_bot"
 
 # What each folder may import of the program; what stands here is the design's section 4 in full.
 # A single file is a door: `homeserver.port` and `onboarding.ports` are what adapters and users agree on.
-GROUND = {"clock", "errors", "backoff"}
+GROUND = {"clock", "errors", "backoff", "pace", "retry_after"}
 ARROWS: dict[str, set[str]] = {
     "domain": GROUND,
     "store": GROUND | {"domain"},
@@ -19,8 +19,10 @@ ARROWS: dict[str, set[str]] = {
     "matrix": GROUND | {"domain", "store", "state_dir", "onboarding.ports", "homeserver.port"},
     "chat": GROUND | {"domain", "store", "onboarding"},
     # Effects speak: they use the wording of chat, never its dispatch.
-    "jobs": GROUND | {"domain", "store", "onboarding", "homeserver.port", "chat.replies", "chat.messages"},
+    "jobs": GROUND
+    | {"domain", "store", "onboarding", "homeserver.port", "chat.replies", "chat.messages", "chat.lists"},
     "web": GROUND | {"domain", "store", "onboarding", "health"},
+    "safekeeping": GROUND | {"domain", "store", "onboarding", "state_dir", "__version__"},
     "config": GROUND | {"domain"},
 }
 # Who may import a library; everything else may be imported anywhere.

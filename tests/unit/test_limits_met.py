@@ -27,6 +27,9 @@ class HeldClock:
     def now(self) -> float:
         return 1_800_000_000.0
 
+    def monotonic(self) -> float:
+        return 0.0
+
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.sleeping.set()

@@ -25,7 +25,7 @@ from onboard_bot.homeserver.answers import (
     server_words,
 )
 from onboard_bot.homeserver.port import AccountSession, NewAccount
-from onboard_bot.homeserver.synapse import registration_mac
+from onboard_bot.homeserver.registration import registration_mac
 
 TABLES = {"nonce": NONCE_RULES, "register": REGISTER_RULES, "login": LOGIN_RULES, "logout": LOGOUT_RULES}
 
@@ -142,7 +142,7 @@ def test_an_answer_to_the_question_for_a_nonce_means(reply: Answer, meaning: Mea
         (answer(403, "M_USER_DEACTIVATED", "This account has been deactivated"), Meaning.PASSWORD_WRONG),
         (answer(400, "M_UNKNOWN", "Unknown login type m.login.password"), Meaning.REFUSED),
         (answer(429, "M_LIMIT_EXCEEDED", "Too Many Requests"), Meaning.LIMITED),
-        (answer(404), Meaning.REFUSED),
+        (answer(404), Meaning.BROKEN),
         (answer(503), Meaning.BROKEN),
     ],
     ids=in_words,

@@ -1,8 +1,12 @@
 """One exchange with the homeserver, against a server on a real port: what each failure means."""
 
 import asyncio
+import gzip
 import json
+import time
+import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -11,8 +15,12 @@ import pytest_asyncio
 from aiohttp import web
 from pydantic import SecretStr
 
-from onboard_bot.matrix.transport import Transport, route_of
+from onboard_bot.clock import SystemClock
+from onboard_bot.connections import connections
+from onboard_bot.matrix.client_api import ClientApi
+from onboard_bot.matrix.transport import SMALL, Transport, route_of
 from onboard_bot.onboarding.ports import RateLimitedError, RefusedError, TokenRejectedError, UnreachableError
+from onboard_bot.pace import PLACES, SharedPace
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -135,6 +143,23 @@ async def test_a_body_that_is_cut_off_is_unreachable(server: Server) -> None:
         await server.transport.call("GET", "sync")
 
 
+async def test_a_request_whose_connection_ends_was_sent_once(server: Server) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    async with connections() as http:
+        transport = Transport(http, server.transport._base_url)
+        server.answers()
+        await transport.call("GET", "versions")  # a connection that is kept
+        server.answer = answer
+        for method in ("GET", "PUT", "POST"):
+            with pytest.raises(UnreachableError, match="CutOffError"):
+                await transport.call(method, "versions")
+    assert [request.method for request in server.seen] == ["GET", "GET", "PUT", "POST"]
+
+
 async def test_an_answer_that_does_not_come_in_time_is_unreachable(server: Server) -> None:
     async def answer(_request: web.Request) -> web.Response:
         await asyncio.sleep(5)
@@ -159,15 +184,17 @@ async def test_where_nothing_listens_it_is_unreachable() -> None:
         ('{"errcode": "M_LIMIT_EXCEEDED"}', "9", 9.0),
         ("<html>slow down</html>", "7", 7.0),
         ("", None, 5.0),
-        ('{"retry_after_ms": "soon"}', "Wed, 21 Oct 2026 07:28:00 GMT", 5.0),
+        ('{"retry_after_ms": "soon"}', "in a minute", 5.0),
+        ("", "Wed, 21 Oct 2099 07:28:00 GMT", 600.0),
+        ("", "Wed, 21 Oct 2015 07:28:00 GMT", 0.25),
         ('{"retry_after_ms": 86400000}', None, 600.0),
         ("{}", "1e9", 600.0),
         ("{}", "inf", 600.0),
         ("{}", "nan", 5.0),
         ('{"retry_after_ms": NaN}', None, 5.0),
-        ('{"retry_after_ms": 1' + "0" * 400 + "}", None, 5.0),
-        ('{"retry_after_ms": -5}', None, 0.05),
-        ('{"retry_after_ms": 0}', None, 0.05),
+        ('{"retry_after_ms": 1' + "0" * 400 + "}", None, 600.0),
+        ('{"retry_after_ms": -5}', None, 5.0),
+        ('{"retry_after_ms": 0}', None, 0.25),
         ('{"retry_after_ms": null}', "3", 3.0),
     ],
 )
@@ -212,3 +239,166 @@ async def test_a_refusal_has_the_servers_code_and_words(server: Server) -> None:
 def test_a_route_names_no_ids() -> None:
     assert route_of(("rooms", "!a:example.org", "send", "m.room.message", "t1")) == "rooms/…/send/…/…"
     assert route_of(("keys", "device_signing", "upload")) == "keys/device_signing/upload"
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        (302, '{"errcode": "M_UNKNOWN", "error": "elsewhere"}'),
+        (304, "{}"),
+        (403, '{"message": "Forbidden", "request_id": "of a gateway"}'),
+        (401, '{"error": "of a gateway, too"}'),
+        (404, "[]"),
+        (503, '{"errcode": "M_FORBIDDEN"}'),
+    ],
+)
+async def test_what_only_looks_like_a_refusal_of_the_homeserver_may_be_tried_again(
+    server: Server, status: int, text: str
+) -> None:
+    server.answers(status, text=text, headers={"Location": "http://127.0.0.1:1/"} if status == 302 else None)
+    with pytest.raises(UnreachableError):
+        await server.transport.call("PUT", "rooms", "!a:example.org", "send", "m.room.message", "t1", body={})
+
+
+async def test_the_content_type_says_nothing(server: Server) -> None:
+    server.answers(text='{"a": 1}', headers={"Content-Type": "text/html"})
+    assert await server.transport.call("GET", "versions") == {"a": 1}
+
+
+async def test_an_answer_that_drips_for_ever_ends_with_its_time(server: Server) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        with suppress(ConnectionError):
+            while True:
+                await response.write(b" ")
+                await asyncio.sleep(0.01)
+        return response
+
+    server.answer = answer
+    began = time.monotonic()
+    with pytest.raises(UnreachableError, match="TimeoutError"):
+        await server.transport.call("GET", "account", "whoami", wait=0.3)
+    assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["as it is", "packed a thousand times smaller"])
+async def test_more_than_an_answer_can_have_is_not_kept(server: Server, *, packed: bool) -> None:
+    content = b'{"a": "' + b"x" * (64 * SMALL)
+    if packed:
+        content = gzip.compress(content, 1)
+    sent = 0
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        nonlocal sent
+        response = web.StreamResponse(headers={"Content-Encoding": "gzip"} if packed else None)
+        await response.prepare(request)
+        with suppress(ConnectionError):
+            for start in range(0, len(content), 4096):
+                await response.write(content[start : start + 4096])
+                sent += 4096
+        return response
+
+    server.answer = answer
+    tracemalloc.start()
+    try:
+        with pytest.raises(UnreachableError, match="ClientPayloadError"):
+            await server.transport.call("GET", "account", "whoami")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 16 * SMALL
+    assert sent < len(content) or packed
+
+
+async def test_a_sync_may_be_larger_than_anything_else(server: Server) -> None:
+    server.answers(text='{"next_batch": "' + "x" * 2 * SMALL + '"}')
+    api = ClientApi(server.transport)
+    assert len(await api.sync(since=None, filter_json="{}", timeout_ms=0)) > 2 * SMALL
+    with pytest.raises(UnreachableError):
+        await api.joined_rooms()
+
+
+@pytest.fixture
+def paced(server: Server) -> Server:
+    """The same server, asked by somebody with a pace."""
+    url = server.transport._base_url
+    server.transport = Transport(
+        server.transport._http,
+        url,
+        lambda route, wait: server.limited.append((route, wait)),
+        SharedPace(SystemClock()),
+    )
+    return server
+
+
+async def put(server: Server, *segments: str) -> None:
+    await server.transport.call("PUT", *segments, body={})
+
+
+LIMITED = {"errcode": "M_LIMIT_EXCEEDED", "retry_after_ms": 30_000}
+
+
+async def test_a_limit_on_one_message_holds_all_messages_back_and_nothing_else(paced: Server) -> None:
+    paced.answers(429, LIMITED)
+    with pytest.raises(RateLimitedError):
+        await put(paced, "rooms", "!a:example.org", "send", "m.room.message", "t1")
+    paced.answers()
+    for segments in (
+        ("rooms", "!a:example.org", "send", "m.room.message", "t1"),
+        ("rooms", "!b:example.org", "send", "m.reaction", "t2"),
+        ("rooms", "!b:example.org", "redact", "$event", "t3"),
+        ("rooms", "!c:example.org", "state", "m.room.name"),
+    ):
+        with pytest.raises(RateLimitedError) as caught:
+            await put(paced, *segments)
+        assert 29 < caught.value.wait <= 30
+    assert len(paced.seen) == len(paced.limited) == 1
+    await paced.transport.call("GET", "rooms", "!a:example.org", "state", "m.room.name")
+    await paced.transport.call("POST", "createRoom", body={})
+    await paced.transport.call_raw("GET", "sync", is_sync=True)
+    await paced.transport.call("POST", "keys", "claim", body={})
+
+
+async def test_a_limit_on_an_invitation_or_a_join_is_of_that_room_alone(paced: Server) -> None:
+    for ending, other in (("!a:example.org", "!b:example.org"),):
+        paced.answers(429, LIMITED)
+        for call in (("rooms", ending, "invite"), ("join", ending)):
+            with pytest.raises(RateLimitedError):
+                await paced.transport.call("POST", *call, body={})
+        paced.answers()
+        for call in (("rooms", ending, "invite"), ("join", ending)):
+            with pytest.raises(RateLimitedError):
+                await paced.transport.call("POST", *call, body={})
+        for call in (("rooms", other, "invite"), ("join", other)):
+            await paced.transport.call("POST", *call, body={})
+
+
+async def test_a_limited_sync_is_asked_again_after_half_a_minute_at_most(paced: Server) -> None:
+    paced.answers(429, {"retry_after_ms": 3_600_000})
+    with pytest.raises(RateLimitedError) as caught:
+        await paced.transport.call_raw("GET", "sync", is_sync=True)
+    assert caught.value.wait == 30
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "bad"),
+    [
+        (200, "{}", False),
+        (404, '{"errcode": "M_NOT_FOUND"}', False),
+        (401, '{"errcode": "M_UNKNOWN_TOKEN", "soft_logout": true}', False),
+        (200, "<html>", True),
+        (500, "{}", True),
+        (502, "<html>", True),
+        (404, "<html>", True),
+    ],
+)
+async def test_only_what_is_no_answer_slows_everything_down(
+    paced: Server, status: int, text: str, *, bad: bool
+) -> None:
+    paced.answers(status, text=text)
+    began = time.monotonic()
+    for _ in range(PLACES + 1):
+        with suppress(RefusedError, UnreachableError):
+            await paced.transport.call("GET", "account", "whoami")
+    assert (time.monotonic() - began >= 1.0) is bad
