@@ -25,6 +25,8 @@ _log = logging.getLogger(__name__)
 _FIRST_LOOK_AFTER = 0.2
 _A_MOMENT = 1.0
 _TRIES_TO_SIGN_OUT = 4
+# A proxy's page instead of an answer: the endpoint is hidden, or the server is being restarted. Some seconds tell.
+_TRIES_BEHIND_A_PAGE = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,8 @@ class CreateAccount(Effect[Attempt]):
         except OnboardError as error:
             if prepared.may_exist:  # whatever this try met, an earlier one may have made the account
                 return await self._find_out(job, prepared, error)
+            if error.code is ErrorCode.ENDPOINT_HIDDEN and job.attempts < _TRIES_BEHIND_A_PAGE:
+                raise PostponedError(error.sentence) from error
             return self._failed(prepared, error)
         return lambda tx: outcome.created(tx, prepared.request, made.user_id, found=False)
 

@@ -29,7 +29,8 @@ _log = logging.getLogger(__name__)
 
 _AFTER_REFUSAL = 600.0
 _AFTER_NOBODY = 10.0
-_AFTER_NOBODY_AT_MOST = 60.0
+_OFTEN = 6
+_AFTER_NOBODY_FOR_LONG = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class DeliverCredentials(Effect[Delivery]):
         except TokenRejectedError:
             raise
         except NotReadableError as error:
-            wait = min(_AFTER_NOBODY * job.attempts, _AFTER_NOBODY_AT_MOST)
+            wait = _AFTER_NOBODY if job.attempts < _OFTEN else _AFTER_NOBODY_FOR_LONG
             raise PostponedError(str(error), wait=wait, record=self._tell_once(request, error)) from error
         except RefusedError as error:
             if self._clock.now() - job.created_at >= effects.CREDENTIALS_LIVE:

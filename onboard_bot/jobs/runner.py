@@ -30,6 +30,7 @@ _REFUSALS_ALLOWED_FOR = 24 * 3600.0
 # What is due goes by the wall clock, which may be set while we sleep: look often enough to act within ten seconds
 # (design, section 3, `approval.expires_after`).
 _LONGEST_SLEEP = 5.0
+_LONGEST_WAIT = 30.0
 _LAST_MOMENTS = 5.0
 _UNTIL_SIGNED_IN = 5.0
 _AFTER_STORE_FAULT = 1.0
@@ -185,7 +186,7 @@ class Runner:
         self, job: Job, reason: str, *, wait: float | None = None, record: Record | None = None, fault: bool = False
     ) -> None:
         if wait is None:
-            wait = wait_before_try(max(0, job.attempts - 1))
+            wait = wait_before_try(max(0, job.attempts - 1), cap=_LONGEST_WAIT)
         _log.info("%s: %s; again in %.1f s", job.key, reason, wait)
         async with self._store.transaction() as tx:
             if record is not None:

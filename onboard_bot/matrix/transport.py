@@ -76,18 +76,16 @@ class Transport:
         body: Mapping[str, Any] | None = None,
         query: Mapping[str, str] | None = None,
         wait: float = 60.0,
-        prefix: str = CLIENT,
         at_most: int = SMALL,
     ) -> Json:
         """One exchange; the parsed answer.
 
         Args:
             method: The HTTP method.
-            segments: The path behind the prefix, unescaped.
+            segments: The path behind `/_matrix/client/v3`, unescaped.
             body: Sent as JSON.
             query: The query string.
             wait: Seconds for the whole exchange, once it has begun.
-            prefix: The path's beginning.
             at_most: Bytes of the answer.
 
         Raises:
@@ -97,7 +95,7 @@ class Transport:
             RefusedError: Any other 4xx.
         """
         return _object(
-            await self.call_raw(method, *segments, body=body, query=query, wait=wait, prefix=prefix, at_most=at_most)
+            await self.call_raw(method, *segments, body=body, query=query, wait=wait, at_most=at_most)
         )
 
     async def call_raw(
@@ -107,7 +105,6 @@ class Transport:
         body: Mapping[str, Any] | None = None,
         query: Mapping[str, str] | None = None,
         wait: float = 60.0,
-        prefix: str = CLIENT,
         at_most: int = SMALL,
         is_sync: bool = False,
     ) -> str:
@@ -116,7 +113,7 @@ class Transport:
         `is_sync` says that it goes before all others, and that no limit holds it up for more than half a minute.
         """
         route = f"{method} {route_of(segments)}"
-        url = self._base_url + "/".join([prefix, *(quote(segment, safe="") for segment in segments)])
+        url = self._base_url + "/".join([CLIENT, *(quote(segment, safe="") for segment in segments)])
         if query:
             url += "?" + urlencode(query)
         longest = _LONGEST_SYNC_WAIT if is_sync else LONGEST_WAIT

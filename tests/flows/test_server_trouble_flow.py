@@ -142,6 +142,7 @@ async def test_an_endpoint_that_makes_no_accounts_is_named_by_its_fault(
     else:
         room.endpoint.mode = mode
     command = await room.say(ada, "!register bob")
+    await room.wait(8)
     (answer,) = room.answers_to(command)
     about = answer.about
     assert (about["kind"], about["error"], about["state"]) == ("error", code, "failed")
@@ -274,6 +275,15 @@ async def test_an_account_is_found_although_a_proxy_shows_its_own_page_meanwhile
     assert await room.states() == ["creating"]
     room.endpoint.mode = "ok"
     await room.wait(120)
+    await all_is_well_once(room, ada, command)
+
+
+async def test_a_command_typed_while_the_server_restarts_behind_a_page_is_carried_out(room: Room, ada: Person) -> None:
+    room.endpoint.mode = "hidden_all"
+    command = await room.say(ada, "!register bob")
+    await room.wait(2)
+    room.endpoint.mode = "ok"
+    await room.wait(30)
     await all_is_well_once(room, ada, command)
 
 
