@@ -94,9 +94,7 @@ class Transport:
             TokenRejectedError: The token is not good.
             RefusedError: Any other 4xx.
         """
-        return _object(
-            await self.call_raw(method, *segments, body=body, query=query, wait=wait, at_most=at_most)
-        )
+        return _object(await self.call_raw(method, *segments, body=body, query=query, wait=wait, at_most=at_most))
 
     async def call_raw(
         self,

@@ -66,6 +66,16 @@ class Desk:
         await self.admin.until(lambda: any(e.event_id == event_id for e in self.admin.seen), why="the event itself")
         return [e for e in self.admin.said_by(self.bot_id, self.room_id, after=event_id) if e != last]
 
+    def answers(self) -> list[tuple[str, dict[str, Any]]]:
+        """Each answered command in the order in which its answer came, alone or in a list, and what it says."""
+        found: list[tuple[str, dict[str, Any]]] = []
+        for said in self.admin.said_by(self.bot_id, self.room_id):
+            if said.about.get("kind") == "list":
+                found += [(item["event_id"], item) for item in said.about["items"]]
+            elif said.type == "m.room.message" and said.in_reply_to is not None:
+                found.append((said.in_reply_to, said.about))
+        return found
+
     async def _all_said(self) -> Seen:
         """Asks something, so that everything before it has been answered."""
         return await self.admin.reply_to(await self.admin.say(self.room_id, "!status"))

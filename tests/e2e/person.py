@@ -195,6 +195,14 @@ class Person:
                     wait = (await answer.json())["retry_after_ms"] / 1000
                 await asyncio.sleep(wait)
 
+    async def accepts_from(self, inviter: str) -> None:
+        """Enters whatever somebody invites to, until it is cancelled."""
+        while True:
+            for room_id, who in list(self.invited_to.items()):
+                if who == inviter:
+                    await self.join(room_id)
+            await asyncio.sleep(0.1)
+
     async def join(self, room_id: str) -> None:
         await self.client.join(room_id)
         self.invited_to.pop(room_id, None)

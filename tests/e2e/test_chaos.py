@@ -65,13 +65,7 @@ class Storm:
             await self.desk.bot.start()
 
     def answered(self) -> list[tuple[str, dict[str, Any]]]:
-        found: list[tuple[str, dict[str, Any]]] = []
-        for said in self.desk.admin.said_by(self.desk.bot_id, self.desk.room_id):
-            if said.about.get("kind") == "list":
-                found += [(item["event_id"], item) for item in said.about["items"]]
-            elif said.type == "m.room.message" and said.in_reply_to in self.typed:
-                found.append((said.in_reply_to, said.about))
-        return found
+        return [(command, about) for command, about in self.desk.answers() if command in self.typed]
 
     def brought(self) -> list[tuple[Person, Seen]]:
         return [(p, e) for p in self.people for e in p.seen if e.about.get("kind") == "credentials"]
@@ -98,15 +92,6 @@ class Storm:
             assert connection.execute("SELECT count(*) FROM sync_journal").fetchone() == (0,)
 
 
-async def enters(person: Person, inviter: str) -> None:
-    """Accepts whatever the bot invites to."""
-    while True:
-        for room_id, who in list(person.invited_to.items()):
-            if who == inviter:
-                await person.join(room_id)
-        await asyncio.sleep(0.1)
-
-
 @pytest.mark.parametrize("limit", [100, 2], ids=["whole syncs", "gappy syncs"])
 async def test_a_bot_that_is_killed_again_and_again_loses_nothing_and_does_nothing_twice(
     synapse: RunningSynapse, view: ServerView, tmp_path: Path, quickly: Launch, limit: int, *, long: bool
@@ -122,7 +107,7 @@ async def test_a_bot_that_is_killed_again_and_again_loses_nothing_and_does_nothi
         people += [await stack.enter_async_context(desk.member(name, level=50)) for name in ("grace", "alan")]
         storm = Storm(desk, people, random.Random(seed))  # noqa: S311 - dice, no secret
         for person in people:
-            stack.callback(asyncio.create_task(enters(person, desk.bot_id)).cancel)
+            stack.callback(asyncio.create_task(person.accepts_from(desk.bot_id)).cancel)
         began = time.monotonic()
         killing = asyncio.create_task(storm.kill_now_and_then())
         await asyncio.gather(*(storm.types(person, lines) for person in people))

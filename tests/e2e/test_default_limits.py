@@ -21,17 +21,6 @@ ACCOUNTS_WITHIN = 35.0
 DELIVERED_WITHIN = 360.0
 
 
-def answers(desk: Desk, reader: Person) -> list[tuple[str, dict[str, Any]]]:
-    """Each answered command in the order in which its answer came, and what was said about it."""
-    found: list[tuple[str, dict[str, Any]]] = []
-    for said in reader.said_by(desk.bot_id, desk.room_id):
-        if said.about.get("kind") == "list":
-            found += [(item["event_id"], item) for item in said.about["items"]]
-        elif said.type == "m.room.message" and said.in_reply_to is not None:
-            found.append((said.in_reply_to, said.about))
-    return found
-
-
 def credentials(desk: Desk, reader: Person) -> list[Seen]:
     return [e for e in reader.seen if e.sender == desk.bot_id and e.about.get("kind") == "credentials"]
 
@@ -43,15 +32,6 @@ async def types(desk: Desk, person: Person, names: list[str], *, every: float) -
         commands.append(await person.say(desk.room_id, f"!register {name}"))
         await asyncio.sleep(max(0.0, every - (time.monotonic() - began)))
     return commands
-
-
-async def enters(person: Person, inviter: str) -> None:
-    """Accepts whatever the bot invites to."""
-    while True:
-        for room_id, who in list(person.invited_to.items()):
-            if who == inviter:
-                await person.join(room_id)
-        await asyncio.sleep(0.2)
 
 
 def made_at(desk: Desk) -> list[float]:
@@ -76,7 +56,7 @@ async def test_what_a_crowd_types_is_carried_out_and_answered_in_order_although_
         people = [desk.admin]
         people += [await stack.enter_async_context(desk.member(name, level=50)) for name in ("grace", "alan")]
         for person in people:
-            entering = asyncio.create_task(enters(person, desk.bot_id))
+            entering = asyncio.create_task(person.accepts_from(desk.bot_id))
             stack.callback(entering.cancel)
         names = [[unique(f"crowd{who}-{number}") for number in range(count)] for who, count in enumerate(each)]
         before, began = len(between.passed), time.time()  # noqa: TID251 - compared with the bot's own record
@@ -88,11 +68,11 @@ async def test_what_a_crowd_types_is_carried_out_and_answered_in_order_although_
 
         def all_done() -> bool:
             served = sum(len(credentials(desk, person)) for person in people)
-            return len(answers(desk, desk.admin)) >= total and served >= total
+            return len(desk.answers()) >= total and served >= total
 
         await asyncio.wait_for(until(all_done), DELIVERED_WITHIN)
         done = time.time()  # noqa: TID251 - the same
-        answered = answers(desk, desk.admin)
+        answered = desk.answers()
         assert len(answered) == len({command for command, _ in answered}) == total
         assert all(about["kind"] == "account" and about["state"] == "created" for _, about in answered)
         for who, person in enumerate(people):
