@@ -122,6 +122,7 @@ class Dispatch:
 
     async def _obey(self, event: RoomEvent, typed: TypedCommand) -> None:
         if self._refused[event.event_id] >= _REFUSALS_AT_MOST:  # the others must not wait for it for ever
+            del self._refused[event.event_id]
             await self._close_with_reference(event, ReplyTo(event.event_id, typed.thread_root))
             return
         actor = await self._who(event)
@@ -141,8 +142,8 @@ class Dispatch:
             await self._close(event, None if silent else replies.failure(error), reply_to)
         except StoreUnavailableError:  # no answer either; the event stays in the inbox
             raise
-        except Exception:  # noqa: BLE001 - a fault of ours: a person gets a reference number, the log the trace
-            await self._close_with_reference(event, reply_to)
+        except Exception as error:  # noqa: BLE001 - a fault of ours: a person gets a reference number, the log the trace
+            await self._close_with_reference(event, reply_to, error)
 
     async def _who(self, event: RoomEvent) -> Actor:
         try:
@@ -211,9 +212,9 @@ class Dispatch:
             case _:
                 raise AssertionError(f"{command} has a row in the table and no branch here")
 
-    async def _close_with_reference(self, event: RoomEvent, reply_to: ReplyTo) -> None:
+    async def _close_with_reference(self, event: RoomEvent, reply_to: ReplyTo, error: Exception | None = None) -> None:
         reference = generate_request_id(self._choose)
-        _log.error("reference %s: %s could not be carried out", reference, event.event_id, exc_info=True)
+        _log.error("reference %s: %s could not be carried out", reference, event.event_id, exc_info=error)
         await self._close(event, replies.internal_failure(reference), reply_to)
 
     async def _close(self, event: RoomEvent, message: Message | None, reply_to: ReplyTo | None = None) -> None:
