@@ -3,7 +3,7 @@
 import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from onboard_bot.matrix.client_api import ClientApi
@@ -28,10 +28,42 @@ _KEPT_FOR = 7 * 24 * 3600.0
 _MOST_PAGES = 1000
 _MOST_EVENTS = 200_000
 _EMPTY_PAGES = 10
+_REFUSALS_AT_MOST = 5
 _TOLD_AT_MOST = 5
 WANTED = frozenset({"m.room.message", "m.reaction", "m.room.redaction"})
 
 Json = dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Walk:
+    """How far back a gap was walked.
+
+    `newest` is what the last step brought; `following` is where the next one begins.
+    """
+
+    following: str | None
+    newest: Sequence[Json]
+    pages: list[list[Json]] = field(default_factory=list)
+    asked: set[str] = field(default_factory=set)
+    count: int = 0
+    empty: int = 0
+    refusals: int = 0
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether no honest history would be like this."""
+        too_long = len(self.pages) >= _MOST_PAGES or self.count >= _MOST_EVENTS or self.empty >= _EMPTY_PAGES
+        return too_long or self.following in self.asked
+
+    def take(self, page: Json) -> None:
+        """A step further; a page of which nothing can be used is no end, somebody may have filled it for that."""
+        self.asked.add(self.following or "")
+        older, self.following = earlier_events(page)
+        self.newest = older
+        self.pages.append(older)
+        self.count += len(older)
+        self.empty = 0 if page.get("chunk") else self.empty + 1
 
 
 class Intake:
@@ -50,6 +82,7 @@ class Intake:
         self._rooms = rooms
         self._store = store
         self._unread: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+        self._walks: dict[tuple[str, str | None], _Walk] = {}
 
     async def apply(self, journalled: JournalledSync) -> None:
         """Gives everything in the body its place and drops it; repeatable at any point before that."""
@@ -100,30 +133,27 @@ class Intake:
 
     async def _left_out(self, timeline: Timeline, since: str, *, until_join: bool) -> Iterator[Json]:
         """What happened between the last sync and the timeline, oldest first."""
-        room_id, following = timeline.room_id, timeline.prev_batch
-        newer: Sequence[Json] = timeline.events
-        pages: list[list[Json]] = []
-        asked: set[str] = set()
-        empty = count = 0
-        while following is not None and not (until_join and any(map(self._is_own_join, newer))):
-            if len(pages) >= _MOST_PAGES or count >= _MOST_EVENTS or empty >= _EMPTY_PAGES or following in asked:
-                _log.error("the history of %s does not end; what is before its last %d events is lost", room_id, count)
+        room_id = timeline.room_id
+        # What was fetched before a try failed is not fetched again: a server that limits us would never let us arrive.
+        walk = self._walks.setdefault((room_id, timeline.prev_batch), _Walk(timeline.prev_batch, timeline.events))
+        while walk.following is not None and not (until_join and any(map(self._is_own_join, walk.newest))):
+            if walk.is_endless:
+                _log.error("the history of %s does not end; what is before %d events is lost", room_id, walk.count)
                 break
-            asked.add(following)
             try:
-                page = await self._api.messages_before(room_id, start=following, end=since)
+                page = await self._api.messages_before(room_id, start=walk.following, end=since)
             except TokenRejectedError:
                 raise
-            except RefusedError as error:  # it will not be different next time, and the rest must not wait for it
+            except RefusedError as error:
+                walk.refusals += 1
+                if not error.is_definite and walk.refusals < _REFUSALS_AT_MOST:
+                    raise
+                # It will not be different next time, and the rest must not wait for it.
                 _log.error("events of %s are missing: %s", room_id, error)
                 break
-            # A page of which nothing can be used is no end: somebody may have filled it for that.
-            older, following = earlier_events(page)
-            newer = older
-            pages.append(older)
-            count += len(older)
-            empty = 0 if page.get("chunk") else empty + 1
-        return (event for page in reversed(pages) for event in page)
+            walk.take(page)
+        del self._walks[room_id, timeline.prev_batch]
+        return (event for page in reversed(walk.pages) for event in page)
 
     async def _take(self, tx: Transaction, timeline: Timeline, *, first_sync: bool) -> None:
         events: Sequence[Json] = timeline.events

@@ -30,6 +30,8 @@ class History:
         self.events: list[Json] = []
         self.calls: list[tuple[str, str | None]] = []
         self.fail: Exception | None = None
+        self.fail_after: int | None = None
+        """So many answers, and then none."""
         self.pages: list[Any] = []
         """Answered first, whatever the question."""
 
@@ -39,6 +41,8 @@ class History:
         assert len(self.calls) < 50, "the walk does not end"
         if self.fail is not None:
             raise self.fail
+        if self.fail_after is not None and len(self.calls) > self.fail_after:
+            raise UnreachableError("502")
         if self.pages:
             wrong: Json = self.pages.pop(0)
             return wrong
@@ -158,6 +162,29 @@ async def test_a_gap_that_the_server_keeps_to_itself_does_not_keep_back_what_is_
     assert await desk.inbox() == ["$2", "$3"]
     await desk.receive(sync(message(4), next_batch="s3"))
     assert await desk.inbox() == ["$4"]
+
+
+async def test_a_walk_that_was_interrupted_goes_on_from_where_it_was(desk: Desk) -> None:
+    await desk.in_the_room_already()
+    desk.history.events = [message(n) for n in range(1, 6)]
+    desk.history.fail_after = 2
+    with pytest.raises(UnreachableError):
+        await desk.receive(sync(message(6), limited=True, prev_batch="t5"))
+    desk.history.fail_after = None
+    await desk.replay()
+    assert await desk.inbox() == ["$1", "$2", "$3", "$4", "$5", "$6"]
+    assert [start for start, _ in desk.history.calls] == ["t5", "t3", "t1", "t1"]
+
+
+async def test_a_refusal_that_says_nothing_about_the_gap_is_asked_about_again(desk: Desk) -> None:
+    await desk.in_the_room_already()
+    desk.history.events = [message(1)]
+    desk.history.fail = RefusedError(404, {"errcode": "M_UNRECOGNIZED"})
+    with pytest.raises(RefusedError):
+        await desk.receive(sync(message(2), limited=True, prev_batch="t1"))
+    desk.history.fail = None
+    await desk.replay()
+    assert await desk.inbox() == ["$1", "$2"]
 
 
 async def test_a_gap_is_no_reason_to_lose_anything_while_the_session_is_being_renewed(desk: Desk) -> None:
