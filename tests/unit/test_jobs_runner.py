@@ -19,7 +19,7 @@ from onboard_bot.store.engine import Database, sqlite_url
 from onboard_bot.store.jobs import Job, NewJob
 from onboard_bot.store.schema import bring_up_to_date
 from onboard_bot.store.transaction import Store, Transaction
-from tests.fakes.clock import FakeClock
+from tests.fakes.clock import SOME_DAY, FakeClock
 
 Act = Callable[[Job], Awaitable[None]]
 
@@ -216,7 +216,7 @@ async def test_what_came_to_nothing_is_tried_again_after_the_wait_that_fits(
     assert shop.deed.ended == ["a"]
 
 
-async def test_waits_grow_up_to_a_minute_while_the_server_is_away_and_nothing_is_given_up(shop: Workshop) -> None:
+async def test_waits_grow_up_to_half_a_minute_while_the_server_is_away_and_nothing_is_given_up(shop: Workshop) -> None:
     shop.deed.act = failing(UnreachableError("away"), times=200)
     await shop.intend("a")
     waits = []
@@ -224,9 +224,32 @@ async def test_waits_grow_up_to_a_minute_while_the_server_is_away_and_nothing_is
         await shop.runner.run_due()
         waits.append((await shop.state("a"))[2])
         shop.clock.advance(waits[-1] + 0.001)
-    assert max(waits) <= 60
-    assert min(waits[10:]) >= 30
+    assert max(waits) <= 30
+    assert min(waits[10:]) >= 15
     assert (await shop.state("a"))[0] == "open"
+
+
+async def test_a_refusal_that_says_nothing_about_what_was_asked_is_asked_again_for_a_day(shop: Workshop) -> None:
+    shop.deed.act = failing(RefusedError(404, {"errcode": "M_UNRECOGNIZED"}), times=10_000)
+    await shop.intend("a")
+    while (await shop.state("a"))[0] == "open":
+        await shop.runner.run_due()
+        shop.clock.advance(3600)
+        assert shop.clock.now() - SOME_DAY < 26 * 3600
+    assert shop.clock.now() - SOME_DAY > 24 * 3600
+
+
+async def test_tries_that_met_an_outage_are_no_faults(shop: Workshop) -> None:
+    shop.deed.act = failing(UnreachableError("away"), times=30)
+    await shop.intend("a")
+    for _ in range(30):
+        await shop.runner.run_due()
+        shop.clock.advance(31)
+    shop.deed.act = failing(ZeroDivisionError("a fault"), times=9)
+    for _ in range(10):
+        await shop.runner.run_due()
+        shop.clock.advance(31)
+    assert await shop.done("a")
 
 
 async def test_a_refusal_ends_the_job_and_lets_its_lane_go_on(shop: Workshop) -> None:
