@@ -11,11 +11,10 @@ from onboard_bot.jobs.outgoing import Naming, Restoration
 from onboard_bot.matrix.machine import Machine
 from onboard_bot.matrix.session import Session
 from onboard_bot.state_dir import StateDir
-from onboard_bot.store.meta import EPOCH, RESTORED_AT, SAVED_AT
+from onboard_bot.store.meta import EPOCH, EPOCH_BYTES, RESTORED_AT, SAVED_AT
 from onboard_bot.store.transaction import Store
 from onboard_bot.store.trouble import StoreUnavailableError
 
-_EPOCH_BYTES = 16
 _PROVED_AT = "storage_proved_at"
 
 OnTrouble = Callable[[StoreUnavailableError], None]
@@ -63,7 +62,7 @@ async def open_naming(store: Store, session: Session, clock: Clock) -> Naming:
     async with store.transaction() as tx:
         epoch = await tx.meta.get(EPOCH)
         if epoch is None:
-            epoch = secrets.token_hex(_EPOCH_BYTES)
+            epoch = secrets.token_hex(EPOCH_BYTES)
             await tx.meta.set(EPOCH, epoch)
             await tx.record(Entry(Verb.BOT_REGISTERED, personal={"user_id": session.user_id}))
         saved_at, restored_at = await tx.meta.get(SAVED_AT), await tx.meta.get(RESTORED_AT)

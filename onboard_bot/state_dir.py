@@ -215,11 +215,16 @@ class StateDir:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(target)
-        folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(self.path)
+
+
+def sync_folder(folder: Path) -> None:
+    """What came, went or changed its name in it is on the disk when this returns."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

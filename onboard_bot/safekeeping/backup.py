@@ -12,7 +12,7 @@ from onboard_bot.clock import Clock
 from onboard_bot.errors import ErrorCode, OnboardError
 from onboard_bot.safekeeping.archive import DATABASE, MEMBERS, Manifest, describe, pack, private_file
 from onboard_bot.safekeeping.copies import judge
-from onboard_bot.state_dir import StateDir
+from onboard_bot.state_dir import StateDir, sync_folder
 from onboard_bot.store.snapshot import copy_database
 
 
@@ -35,7 +35,7 @@ def backup(state: StateDir, target: Path, clock: Clock) -> Manifest:
             manifest = _gather(state, workshop / "state", clock)
             pack(workshop / "backup", manifest, workshop / "state")
             (workshop / "backup").replace(target)
-            _sync(target.parent)
+            sync_folder(target.parent)
     except OSError as error:
         raise OnboardError(
             ErrorCode.BAD_ARGUMENT, f"{target} cannot be written: {error.strerror or error}. Name another file."
@@ -148,11 +148,3 @@ def _take(folder: Path, descriptor: int) -> None:
         raise OnboardError(
             ErrorCode.BAD_ARGUMENT, f"Another backup into the same file is under way, in {folder}."
         ) from error
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

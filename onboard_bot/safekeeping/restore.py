@@ -15,10 +15,10 @@ from onboard_bot.clock import Clock
 from onboard_bot.errors import ErrorCode, OnboardError
 from onboard_bot.safekeeping.archive import DATABASE, MEMBERS, SESSION, Manifest, read
 from onboard_bot.safekeeping.copies import make_new_life
-from onboard_bot.state_dir import StateDir
+from onboard_bot.state_dir import StateDir, sync_folder
+from onboard_bot.store.meta import EPOCH_BYTES
 from onboard_bot.store.schema import refuse_newer
 
-EPOCH_BYTES = 16
 # What may lie in a directory that holds no state: an empty volume brings the second.
 _NOTHING = frozenset({"lock", "lost+found"})
 
@@ -56,7 +56,7 @@ def restore(state: StateDir, source: Path, clock: Clock, entropy: Callable[[int]
 
 def _unpack(state: StateDir, source: Path, clock: Clock, epoch: str) -> None:
     state.unfinished.mkdir(mode=0o700)
-    _sync(state.path)
+    sync_folder(state.path)
     manifest = read(source, state.unfinished)
     _leave_old_device(state.unfinished / SESSION)
     database, what = state.unfinished / DATABASE, f"The database in {source}"
@@ -65,11 +65,11 @@ def _unpack(state: StateDir, source: Path, clock: Clock, epoch: str) -> None:
     for name in manifest.members:
         if (state.unfinished / name).exists():
             (state.unfinished / name).rename(state.path / name)
-    _sync(state.unfinished)
-    _sync(state.path)
+    sync_folder(state.unfinished)
+    sync_folder(state.path)
     state.unfinished.rmdir()
     with suppress(OSError):  # all of it is there; at worst the mark comes back
-        _sync(state.path)
+        sync_folder(state.path)
 
 
 @contextmanager
@@ -122,7 +122,7 @@ def _clear(state: StateDir) -> None:
         for file in moved_in:
             file.unlink()
         if moved_in:
-            _sync(state.path)
+            sync_folder(state.path)
         shutil.rmtree(state.unfinished)
 
 
@@ -146,11 +146,3 @@ def _give_to_owner(state: StateDir) -> None:
         owner = state.path.stat()
         for path in (state.lock_file, *state.unfinished.iterdir()):
             os.chown(path, owner.st_uid, owner.st_gid)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -8,6 +8,7 @@ from onboard_bot.store.tables import meta
 
 EPOCH = "epoch"
 """Goes into every transaction id, so that a restored copy of the state never repeats one."""
+EPOCH_BYTES = 16
 SAVED_AT = "saved_at"
 """Of a restored state: when its backup was taken, as text. What the bot did from then on is not in it."""
 RESTORED_AT = "restored_at"

@@ -10,19 +10,10 @@ import pytest
 import pytest_asyncio
 
 from onboard_bot.state_dir import StateDir
-from onboard_bot.store.schema import bring_up_to_date
 from tests.fakes.synapse_endpoint import SynapseEndpoint
 from tests.flows.room import SERVER, Person, Room, Settings
 
 OpenRoom = Callable[..., Awaitable[Room]]
-
-
-@pytest.fixture(scope="session")
-def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database as the first start makes it; made once, copied for each room."""
-    path = tmp_path_factory.mktemp("template") / "onboard.db"
-    bring_up_to_date(path)
-    return path
 
 
 @pytest_asyncio.fixture

@@ -17,7 +17,6 @@ from onboard_bot.jobs.runner import Runner
 from onboard_bot.onboarding.ports import RateLimitedError, RefusedError, TokenRejectedError, UnreachableError
 from onboard_bot.store.engine import Database, sqlite_url
 from onboard_bot.store.jobs import Job, NewJob
-from onboard_bot.store.schema import bring_up_to_date
 from onboard_bot.store.transaction import Store, Transaction
 from tests.fakes.clock import SOME_DAY, FakeClock
 
@@ -96,17 +95,10 @@ class Workshop:
         return state, attempts, run_after - self.clock.now()
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("template") / "onboard.db"
-    bring_up_to_date(path)
-    return path
-
-
 @pytest_asyncio.fixture
-async def shop(tmp_path: Path, template: Path) -> AsyncIterator[Workshop]:
+async def shop(tmp_path: Path, fresh_database: Path) -> AsyncIterator[Workshop]:
     clock = FakeClock()
-    store = Store(Database(sqlite_url(Path(shutil.copy(template, tmp_path / "onboard.db")))), clock)
+    store = Store(Database(sqlite_url(Path(shutil.copy(fresh_database, tmp_path / "onboard.db")))), clock)
     yield Workshop(store, clock)
     await store.close()
 

@@ -14,7 +14,6 @@ import pytest_asyncio
 
 from onboard_bot.store.connection import to_the_end
 from onboard_bot.store.engine import Database, sqlite_url
-from onboard_bot.store.schema import bring_up_to_date
 from onboard_bot.store.transaction import Store
 from tests.fakes.clock import FakeClock
 
@@ -22,16 +21,9 @@ _PATIENCE = 3.0
 """Seconds: far more than a write takes, far less than SQLite waits for a lock."""
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("template") / "onboard.db"
-    bring_up_to_date(path)
-    return path
-
-
 @pytest.fixture
-def path(tmp_path: Path, template: Path) -> Path:
-    return Path(shutil.copy(template, tmp_path / "onboard.db"))
+def path(tmp_path: Path, fresh_database: Path) -> Path:
+    return Path(shutil.copy(fresh_database, tmp_path / "onboard.db"))
 
 
 @pytest_asyncio.fixture

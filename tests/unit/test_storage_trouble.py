@@ -28,7 +28,6 @@ from onboard_bot.storage_watch import LOOK_EVERY, StorageWatch
 from onboard_bot.store.engine import Database, sqlite_url
 from onboard_bot.store.jobs import NewJob
 from onboard_bot.store.journal import JournalledSync
-from onboard_bot.store.schema import bring_up_to_date
 from onboard_bot.store.transaction import Store
 from onboard_bot.store.trouble import FULL, StoreUnavailableError, trouble_in
 from tests.fakes.clock import FakeClock
@@ -36,13 +35,6 @@ from tests.fakes.sick_disk import SickDisk
 from tests.unit.test_jobs_runner import Workshop, failing
 
 LARGE = "x" * 100_000
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("template") / "onboard.db"
-    bring_up_to_date(path)
-    return path
 
 
 class Kept:
@@ -66,8 +58,8 @@ class Kept:
 
 
 @pytest_asyncio.fixture
-async def kept(tmp_path: Path, template: Path) -> AsyncIterator[Kept]:
-    kept = Kept(Path(shutil.copy(template, tmp_path / "onboard.db")))
+async def kept(tmp_path: Path, fresh_database: Path) -> AsyncIterator[Kept]:
+    kept = Kept(Path(shutil.copy(fresh_database, tmp_path / "onboard.db")))
     yield kept
     await kept.store.close()
 
@@ -178,9 +170,9 @@ async def test_a_database_that_is_damaged_says_so(kept: Kept) -> None:
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 40_000)), max_size=12))
 async def test_whatever_fits_and_whatever_does_not_a_transaction_is_there_or_it_is_not(
-    template: Path, tmp_path_factory: pytest.TempPathFactory, writes: list[tuple[bool, int]]
+    fresh_database: Path, tmp_path_factory: pytest.TempPathFactory, writes: list[tuple[bool, int]]
 ) -> None:
-    kept = Kept(Path(shutil.copy(template, tmp_path_factory.mktemp("any") / "onboard.db")))
+    kept = Kept(Path(shutil.copy(fresh_database, tmp_path_factory.mktemp("any") / "onboard.db")))
     expected: str | None = None
     for number, (full, size) in enumerate(writes):
         kept.disk.full = full

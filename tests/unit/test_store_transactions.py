@@ -21,23 +21,15 @@ from onboard_bot.store.inbox import RoomEvent
 from onboard_bot.store.jobs import NewJob
 from onboard_bot.store.requests import StateMovedError
 from onboard_bot.store.rooms import PlannedRoom, Purpose
-from onboard_bot.store.schema import bring_up_to_date
 from onboard_bot.store.sealing import Sealer
 from onboard_bot.store.transaction import Store
 from onboard_bot.store.undecrypted import KeptEvent
 from tests.fakes.clock import FakeClock
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("template") / "onboard.db"
-    bring_up_to_date(path)
-    return path
-
-
 @pytest.fixture
-def path(tmp_path: Path, template: Path) -> Path:
-    return Path(shutil.copy(template, tmp_path / "onboard.db"))
+def path(tmp_path: Path, fresh_database: Path) -> Path:
+    return Path(shutil.copy(fresh_database, tmp_path / "onboard.db"))
 
 
 @pytest_asyncio.fixture
