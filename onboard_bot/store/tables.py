@@ -22,6 +22,7 @@ metadata = MetaData()
 HOLDS_USERNAME = text("state IN ('pending', 'approved', 'creating')")
 """`domain.requests.OPEN`, for the database."""
 _UNFINISHED = "finished_at IS NULL"
+_ENCRYPTED = text("session_id IS NOT NULL")
 
 meta = Table("meta", metadata, Column("key", String, primary_key=True), Column("value", Text, nullable=False))
 
@@ -36,7 +37,8 @@ sync_journal = Table(
 )
 
 # One row per event that somebody meant for us; the event id makes a second arrival a no-op. `content` is emptied once
-# the event has had its effect.
+# the event has had its effect. `sender_key` and `fingerprint` name the device of an encrypted one: its Curve25519 key,
+# and the Ed25519 key that came with the room's key.
 inbox = Table(
     "inbox",
     metadata,
@@ -49,11 +51,26 @@ inbox = Table(
     Column("encrypted", Boolean, nullable=False),
     Column("received_at", Float, nullable=False),
     Column("done", Boolean, nullable=False),
+    Column("sender_key", Text),
+    Column("fingerprint", Text),
+    Column("session_id", Text),
+    Column("message_index", Integer),
+    # A ciphertext means one event: the same again, in another event, is a replay.
+    Index(
+        "one_event_per_ciphertext",
+        "session_id",
+        "message_index",
+        "sender",
+        unique=True,
+        sqlite_where=_ENCRYPTED,
+        postgresql_where=_ENCRYPTED,
+    ),
     Index("inbox_open", "seq", sqlite_where=text("done = 0"), postgresql_where=text("NOT done")),
     sqlite_autoincrement=True,
 )
 
-# Encrypted events whose key has not arrived; tried again when one does.
+# Encrypted events whose key has not arrived; tried again when one does. `asked_at`: when their sender was asked to type
+# them again.
 undecrypted = Table(
     "undecrypted",
     metadata,
@@ -62,11 +79,32 @@ undecrypted = Table(
     Column("session_id", Text, nullable=False),
     Column("event", JSON, nullable=False),
     Column("received_at", Float, nullable=False),
+    Column("asked_at", Float),
+)
+
+# Rooms' keys that somebody's device says it does not give us, and why (specification, "m.room_key.withheld").
+withheld_keys = Table(
+    "withheld_keys",
+    metadata,
+    Column("sender", Text, primary_key=True),
+    Column("session_id", Text, primary_key=True),
+    Column("room_id", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("received_at", Float, nullable=False),
+)
+
+# People's cross-signing identities: the master key that counts, and another one that the server names by now.
+identities = Table(
+    "identities",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("master_key", Text, nullable=False),
+    Column("changed_to", Text),
 )
 
 # Rooms that the bot has a purpose for. The row stands before the room does: `marker` is in the room's creation
 # content, so that a room whose creation was not answered is found again. `purpose` is "admin" or "direct"; `peer` is
-# the other person.
+# the other person. `encrypted`: it was once, so that it is for good, whatever the server says of it later.
 rooms = Table(
     "rooms",
     metadata,
@@ -75,6 +113,7 @@ rooms = Table(
     Column("peer", Text, nullable=False),
     Column("room_id", Text, unique=True),
     Column("made_by_bot", Boolean, nullable=False),
+    Column("encrypted", Boolean, nullable=False, server_default="0"),
     UniqueConstraint("purpose", "peer"),
 )
 
