@@ -9,15 +9,23 @@ from itertools import count
 _FIRST, _SPREAD = 16_000, 8_000
 
 _candidates = count(_FIRST + os.getpid() % _SPREAD)
+_claims: list[socket.socket] = []
 
 
 def free_port() -> int:
-    """A loopback port that nothing uses, and that this process gives out only once."""
+    """A loopback port that nothing uses, and that no other process like this one gets from here while this one lives.
+
+    What claims it is the UDP port of the same number, held to the end: TCP stays free for who is to listen there.
+    """
     for port in _candidates:
-        with socket.socket() as probe:
-            try:
+        claim = socket.socket(type=socket.SOCK_DGRAM)
+        try:
+            claim.bind(("127.0.0.1", port))
+            with socket.socket() as probe:
                 probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
+        except OSError:
+            claim.close()
+            continue
+        _claims.append(claim)
+        return port
     raise AssertionError("counting has no end")
