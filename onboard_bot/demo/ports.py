@@ -9,7 +9,6 @@ from itertools import count
 _FIRST, _SPREAD = 16_000, 8_000
 
 _candidates = count(_FIRST + os.getpid() % _SPREAD)
-_claims: list[socket.socket] = []
 
 
 def free_port() -> int:
@@ -26,6 +25,6 @@ def free_port() -> int:
         except OSError:
             claim.close()
             continue
-        _claims.append(claim)
+        claim.detach()  # stays open until this process ends
         return port
     raise AssertionError("counting has no end")
