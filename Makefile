@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+ELEMENT := tests/element/node_modules
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 # In hash mode pip refuses a folder, so the project itself comes last and alone (see requirements/).
 INSTALL := $(PIP) install --no-build-isolation
@@ -10,19 +11,19 @@ LOCK := .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 
 	--no-emit-index-url --no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs bench cuts chaos outages hostile limits clean lock
+.PHONY: help demo test lint format docs bench cuts chaos outages hostile limits encrypted clean lock
 LONG = $(BIN)/python -m pytest --long --capture=no --quiet
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 help: ## list what can be made
 	@echo "onboard-bot: self-service onboarding for closed Matrix homeservers, from a chat room."
 	@echo
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
 
 demo: $(VENV)/.demo ## see it work: a real Synapse, the bot, and an admin who talks to it
 	@$(BIN)/python -m onboard_bot demo
 
-test: $(VENV)/.dev ## run the whole test suite
+test: $(VENV)/.dev $(ELEMENT)/.made ## run the whole test suite
 	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
 
 lint: $(VENV)/.dev ## check style, types, and that generated files are current
@@ -56,8 +57,11 @@ hostile: $(VENV)/.dev ## throw many thousands of malformed and forged events at 
 limits: $(VENV)/.dev ## forty commands in a minute against a Synapse with its default rate limits
 	@$(LONG) tests/e2e/test_default_limits.py
 
+encrypted: $(VENV)/.dev $(ELEMENT)/.made ## a thousand commands typed in Element, while keys are thrown away on both sides
+	@$(LONG) tests/element/test_many_commands.py
+
 clean: ## remove everything that was made here
-	@rm -rf $(VENV) .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	@rm -rf $(VENV) $(ELEMENT) .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 lock: ## pin what pyproject.toml allows, with hashes; UPGRADE=1 takes the newest
@@ -96,3 +100,12 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml $(VENV)/.build
 	@$(INSTALL) --require-hashes -r $<
 	@$(INSTALL) --no-deps -e .
 	@touch $@ $(VENV)/.demo
+
+# Without npm there is no stamp either, so that the next `make` looks again.
+$(ELEMENT)/.made: tests/element/package-lock.json tests/element/.npmrc
+	@if command -v npm >/dev/null; then \
+		echo "Installing Element's library and the Node.js that runs it, for the tests ..."; \
+		cd tests/element && npm ci --no-progress >/dev/null && touch node_modules/.made; \
+	else \
+		echo "The tests with Element are left out: npm is missing. On Debian and Ubuntu: apt install npm" >&2; \
+	fi

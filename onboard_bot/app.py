@@ -10,11 +10,11 @@ from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
 
-from onboard_bot import __version__
+from onboard_bot.admin_room_notices import AdminRoomNotices
 from onboard_bot.admin_room_watch import AdminRoomWatch
+from onboard_bot.chat.admission import Admission
 from onboard_bot.chat.dispatch import Dispatch, Manners
 from onboard_bot.chat.incoming import BotNames
-from onboard_bot.chat.replies import StatusReport
 from onboard_bot.clock import Clock, SystemClock
 from onboard_bot.config import Config
 from onboard_bot.connections import connections
@@ -24,34 +24,38 @@ from onboard_bot.health import Health
 from onboard_bot.homeserver.port import AccountBackend
 from onboard_bot.homeserver.secret import SecretFile
 from onboard_bot.homeserver.synapse import SharedSecretBackend
+from onboard_bot.identity_watch import IdentityWatch, watch_identity
 from onboard_bot.jobs.answer import Answer
 from onboard_bot.jobs.create_account import CreateAccount
 from onboard_bot.jobs.credentials import DeliverCredentials, EraseCredentials
 from onboard_bot.jobs.effect import Effect
+from onboard_bot.jobs.identity import TellOfIdentity
 from onboard_bot.jobs.invitations import AnswerInvitation, InviteAdmin
 from onboard_bot.jobs.outgoing import Naming
 from onboard_bot.jobs.runner import Runner
 from onboard_bot.jobs.send import Send
+from onboard_bot.jobs.unread import AskAgain, HealDevice, HealPerson, TellOfSession
 from onboard_bot.matrix.adapter import MatrixAdapter
 from onboard_bot.matrix.admin_room import AdminRoomWish
 from onboard_bot.matrix.client_api import ClientApi
 from onboard_bot.matrix.limits_met import LimitsMet
 from onboard_bot.matrix.machine import Machine
-from onboard_bot.matrix.own_identity import sign_in_public
 from onboard_bot.matrix.session import BotWish, OwnAccount, Session
 from onboard_bot.matrix.transport import Transport
 from onboard_bot.onboarding.effects import JobKind
+from onboard_bot.onboarding.identities import AcceptedIdentities
 from onboard_bot.onboarding.ports import Outgoing, TokenRejectedError
 from onboard_bot.onboarding.register import RegistrationRules
 from onboard_bot.opening import open_machine, open_naming, prove_storage
 from onboard_bot.pace import SharedPace
 from onboard_bot.patience import Patience
 from onboard_bot.state_dir import StateDir
+from onboard_bot.status import Status
 from onboard_bot.storage_watch import StorageWatch
 from onboard_bot.store.engine import Database, sqlite_url
 from onboard_bot.store.schema import bring_up_to_date
 from onboard_bot.store.sealing import Sealer
-from onboard_bot.store.transaction import Store, Transaction
+from onboard_bot.store.transaction import Store
 from onboard_bot.web.ops import listen, ops_app
 
 _log = logging.getLogger(__name__)
@@ -61,10 +65,6 @@ _AT_THE_LATEST = 8.5
 _TOO_LATE = "the stop takes too long; what is not at its end is broken off, and taken up again after the next start"
 # A server whose parts disagree about the session must not be asked in a circle.
 _AFTER_RENEWAL = 1.0
-
-UNSIGNED_DEVICES_NOTE = (
-    "encryption.unsigned_devices: refuse is not available yet; until it is, everybody's devices are served (allow)."
-)
 
 
 async def run(config: Config) -> None:
@@ -113,6 +113,7 @@ class Bot:
         self._config = config
         self._clock = clock
         self.health = Health(running_since=clock.now())
+        self._only_signed = config.encryption.unsigned_devices == "refuse"
         self._storage = StorageWatch(self.health, clock)
         self._patience = Patience(clock, self._note_waiting, self._storage.note)
 
@@ -156,7 +157,8 @@ class Bot:
             self._patience.renew = renew
             machine = open_machine(state, session, self._storage.note)
             stack.callback(machine.close)
-            matrix = self._matrix(api, machine, store)
+            identity = watch_identity(api, machine, state, store, self.health, self._clock)
+            matrix = self._matrix(api, machine, store, identity)
             stack.push_async_callback(matrix.sending.finish)
 
             async def bring_keys_up() -> None:
@@ -164,27 +166,24 @@ class Bot:
                 own_account.keys_are_stored()
 
             await self._patience.until_done(bring_keys_up)
-            await self._patience.until_done(lambda: sign_in_public(api, machine, state))
+            await self._patience.until_done(identity.look)
             self.health.session, self.health.waiting_for = True, None
             await self._patience.until_done(lambda: matrix.sync.once(timeout_ms=0))
             await self._patience.until_done(matrix.sync.look_for_invitations)
             sealer = Sealer(state.key("secrets.key"))
-            watch = AdminRoomWatch(
-                matrix.admin_room.enter,
-                lambda room_id: self._settled(matrix, room_id),
-                self.health,
-                # It runs beside the others: an expired session is renewed below, when all have stopped using it.
-                Patience(self._clock, self._note_waiting, self._storage.note),
-            )
+            watch = self._watch_admin_room(matrix, AdminRoomNotices(store, matrix.rooms.is_encrypted, identity))
+            identity.on_change = watch.look_now
             naming = await self._patience.until_done(lambda: open_naming(store, session, self._clock))
             self._storage.tell = lambda content: self._tell(matrix, content)
+            status = Status(config, self.health, machine, identity)
             effects = self._effects(matrix, backend, naming, sealer, session, watch)
             while True:
                 try:
                     await self._serve(
                         sync=matrix.sync.run(),
                         keys=matrix.keys.run(),
-                        dispatch=self._dispatch(store, matrix, sealer, session).run(),
+                        identity=identity.run(),
+                        dispatch=self._dispatch(store, matrix, sealer, session, status).run(),
                         jobs=Runner(store, effects, self._clock, device_id=session.device_id).run(),
                         admin_room=watch.run(),
                     )
@@ -240,14 +239,20 @@ class Bot:
         self.health.database = True
         return store
 
-    def _matrix(self, api: ClientApi, machine: Machine, store: Store) -> MatrixAdapter:
+    def _matrix(self, api: ClientApi, machine: Machine, store: Store, identity: IdentityWatch) -> MatrixAdapter:
         config = self._config
 
         def on_synced() -> None:
             self.health.last_sync = self._clock.now()
+            if machine.own_keys_changed:
+                machine.own_keys_changed = False
+                identity.look_again()
 
         wish = AdminRoomWish(config.admin_room.room, config.admin_room.admins, name=config.bot.display_name)
-        return MatrixAdapter(api, machine, store, clock=self._clock, wish=wish, on_synced=on_synced)
+        identities = AcceptedIdentities(store) if self._only_signed else None
+        return MatrixAdapter(
+            api, machine, store, clock=self._clock, wish=wish, identities=identities, on_synced=on_synced
+        )
 
     def _effects(
         self,
@@ -278,13 +283,19 @@ class Bot:
                 matrix.membership, matrix.rooms, matrix.admin_room.is_named, watch.look_now
             ),
             JobKind.INVITE_ADMIN: InviteAdmin(matrix.membership, matrix.rooms),
+            JobKind.HEAL_PERSON: HealPerson(matrix.rooms, matrix.healing),
+            JobKind.HEAL_DEVICE: HealDevice(matrix.healing),
+            JobKind.TELL_OF_SESSION: TellOfSession(matrix.healing),
+            JobKind.ASK_AGAIN: AskAgain(matrix.sending, matrix.rooms, naming),
+            JobKind.TELL_OF_IDENTITY: TellOfIdentity(matrix.sending, naming, prefix=self._config.bot.command_prefix),
         }
 
-    def _dispatch(self, store: Store, matrix: MatrixAdapter, sealer: Sealer, session: Session) -> Dispatch:
+    def _dispatch(
+        self, store: Store, matrix: MatrixAdapter, sealer: Sealer, session: Session, status: Status
+    ) -> Dispatch:
         config = self._config
-        server_name = server_of(session.user_id)
         rules = RegistrationRules(
-            server_name=server_name,
+            server_name=server_of(session.user_id),
             reserved=config.accounts.reserved,
             allow_admin=config.accounts.allow_admin,
             room_sets=config.onboarding.room_sets,
@@ -292,27 +303,25 @@ class Bot:
         )
         names = BotNames(session.user_id, config.bot.display_name)
 
-        async def status(tx: Transaction) -> StatusReport:
-            return StatusReport(
-                at=tx.now,
-                version=__version__,
-                homeserver_url=config.homeserver.url,
-                server_name=server_name,
-                running_since=self.health.running_since,
-                last_sync=self.health.last_sync,
-                open_jobs=await tx.jobs.count_open(now=tx.now),
-                notes=(UNSIGNED_DEVICES_NOTE,) if config.encryption.unsigned_devices == "refuse" else (),
-            )
-
         return Dispatch(
             store,
-            matrix.rooms,
-            Manners(config.bot.command_prefix, names, rules),
+            Admission(matrix.rooms, matrix.devices, approver_level=rules.approver_level),
+            Manners(config.bot.command_prefix, names, rules, only_signed=self._only_signed),
             sealer=sealer,
             clock=self._clock,
             choose=secrets.choice,
-            status=status,
+            status=status.report,
         )
+
+    def _watch_admin_room(self, matrix: MatrixAdapter, notices: AdminRoomNotices) -> AdminRoomWatch:
+        # It runs beside the others: an expired session is renewed when all have stopped using it.
+        patience = Patience(self._clock, self._note_waiting, self._storage.note)
+
+        async def settled(room_id: str) -> None:
+            await self._settled(matrix, room_id)
+            await patience.until_done(lambda: notices.bring_up_to_date(room_id))
+
+        return AdminRoomWatch(matrix.admin_room.enter, settled, self.health, patience)
 
     async def _settled(self, matrix: MatrixAdapter, room_id: str) -> None:
         """Passwords never go into a room in clear text."""

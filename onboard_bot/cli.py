@@ -14,6 +14,7 @@ from onboard_bot import __version__
 
 if TYPE_CHECKING:  # at run time each verb imports what it needs
     from onboard_bot.clock import Clock
+    from onboard_bot.config import Config
     from onboard_bot.safekeeping.archive import Manifest
     from onboard_bot.state_dir import StateDir
 
@@ -63,6 +64,16 @@ def _parser() -> argparse.ArgumentParser:
     restore = verbs.add_parser("restore", parents=[common], help="make the state of a backup, in an empty state_dir")
     restore.add_argument("file", type=Path, metavar="FILE", help="what backup wrote")
     restore.set_defaults(verb=_restore)
+
+    reset = verbs.add_parser(
+        "reset-identity", parents=[common], help="make a new identity for the bot, after asking, also while it runs"
+    )
+    reset.add_argument("--yes", action="store_true", help="do not ask")
+    reset.set_defaults(verb=_reset_identity)
+
+    trust = verbs.add_parser("trust", parents=[common], help="accept somebody's changed cross-signing identity")
+    trust.add_argument("user", metavar="USER", help="a user id, like @ada:example.org")
+    trust.set_defaults(verb=_trust)
 
     demo = verbs.add_parser("demo", parents=[common], help="see it work on a real Synapse in a scratch folder")
     demo.set_defaults(verb=_demo)
@@ -163,6 +174,73 @@ def _with_state(options: argparse.Namespace, work: "Callable[[StateDir, Clock], 
     when = datetime.fromtimestamp(done.saved_at, UTC).isoformat(sep=" ", timespec="seconds")
     who = done.user_id or f"{config.bot.username}, which never signed in"
     print(words.format(file=options.file, state=config.bot.state_dir, who=who, when=when))
+    return OK
+
+
+def _reset_identity(options: argparse.Namespace) -> int:
+    import asyncio  # noqa: PLC0415 - each verb imports what it needs
+
+    from onboard_bot.config import ConfigError, load_config  # noqa: PLC0415 - the same
+    from onboard_bot.errors import OnboardError  # noqa: PLC0415 - the same
+    from onboard_bot.identity_reset import explained, refuse_without_session, reset_identity  # noqa: PLC0415 - the same
+
+    try:
+        config = load_config(options.config, os.environ)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return UNUSABLE
+    try:
+        user_id = refuse_without_session(config)
+        if not options.yes and not _agrees(explained(user_id)):
+            print("Nothing was changed.", file=sys.stderr)
+            return FAILED
+        print(asyncio.run(reset_identity(config)))
+    except OnboardError as error:
+        print(f"FAIL {error.code}: {error.sentence}", file=sys.stderr)
+        return FAILED
+    return OK
+
+
+def _agrees(explanation: str) -> bool:
+    """Whether somebody at the terminal says yes.
+
+    Raises:
+        OnboardError: `bad_argument`, where nobody is there.
+    """
+    from onboard_bot.errors import ErrorCode, OnboardError  # noqa: PLC0415 - each verb imports what it needs
+
+    if not sys.stdin.isatty():
+        raise OnboardError(
+            ErrorCode.BAD_ARGUMENT, "There is no terminal to ask at. Run it at one, or say --yes if you mean it."
+        )
+    print(explanation)
+    try:
+        return input("Type yes to go on: ").strip().lower() == "yes"
+    except EOFError:
+        return False
+
+
+def _trust(options: argparse.Namespace) -> int:
+    import asyncio  # noqa: PLC0415 - each verb imports what it needs
+
+    from onboard_bot.trust import trust  # noqa: PLC0415 - the same
+
+    return _say(options, lambda config: asyncio.run(trust(config, options.user)))
+
+
+def _say(options: argparse.Namespace, work: "Callable[[Config], str]") -> int:
+    """Does something with the configuration, whose shared secret is not needed for it, and prints what came of it."""
+    from onboard_bot.config import ConfigError, load_config  # noqa: PLC0415 - each verb imports what it needs
+    from onboard_bot.errors import OnboardError  # noqa: PLC0415 - the same
+
+    try:
+        print(work(load_config(options.config, os.environ)))
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return UNUSABLE
+    except OnboardError as error:
+        print(f"FAIL {error.code}: {error.sentence}", file=sys.stderr)
+        return FAILED
     return OK
 
 

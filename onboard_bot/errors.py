@@ -34,6 +34,9 @@ class ErrorCode(StrEnum):
     STATE_UNUSABLE = "state_unusable"
     SESSION_REVOKED = "session_revoked"
     DEVICE_NOT_SIGNED = "device_not_signed"
+    IDENTITY_MISMATCH = "identity_mismatch"
+    IDENTITY_CHANGED = "identity_changed"
+    NOT_READABLE = "not_readable"
     NOT_DELIVERED = "not_delivered"
     INTERNAL = "internal"
 
@@ -62,6 +65,9 @@ MEANINGS: dict[ErrorCode, str] = {
     ErrorCode.STATE_UNUSABLE: "The state directory is not writable, damaged, or newer than this program.",
     ErrorCode.SESSION_REVOKED: "Somebody signed the bot's session out.",
     ErrorCode.DEVICE_NOT_SIGNED: "The command came from a device that its owner has not verified.",
+    ErrorCode.IDENTITY_CHANGED: "Somebody has another cross-signing identity than before; an approver accepts it.",
+    ErrorCode.IDENTITY_MISMATCH: "The homeserver shows another identity, or other keys, of the bot than the bot has.",
+    ErrorCode.NOT_READABLE: "A message's key did not reach the bot; its sender is asked to type it again.",
     ErrorCode.NOT_DELIVERED: "Credentials could not be brought to the person who asked yet; the bot keeps trying.",
     ErrorCode.INTERNAL: "A fault of the bot; the reference number in the reply finds the trace in the log.",
 }

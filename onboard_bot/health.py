@@ -13,12 +13,14 @@ class Health:
     """How the parts stand; each part writes its own field.
 
     `waiting_for` is a sentence about what the bot cannot mend itself, an invitation or the homeserver; `storage` says
-    why nothing can be stored, None while it can; `admin_room` is the room's id once the bot is in it.
+    why nothing can be stored, None while it can; `identity` says why the bot's device is not signed, None while it is;
+    `admin_room` is the room's id once the bot is in it.
     """
 
     running_since: Timestamp
     database: bool = False
     storage: str | None = None
+    identity: str | None = None
     session: bool = False
     admin_room: str | None = None
     waits_for_invitation: bool = False

@@ -164,6 +164,16 @@ class StateDir:
         with _telling_trouble():
             self._write(name, json.dumps(values, indent=1).encode())
 
+    def put_in_place(self, name: str, *, of: str) -> None:
+        """Lets a private file take the place of another one, in one step; it is on the disk when this returns.
+
+        Raises:
+            StoreUnavailableError: It cannot.
+        """
+        with _telling_trouble():
+            (self.path / name).replace(self.path / of)
+            sync_folder(self.path)
+
     def prove_room(self) -> None:
         """Writes a megabyte, as much as a large sync may need, and takes it away again.
 

@@ -9,6 +9,8 @@ import pytest
 
 from onboard_bot.store.schema import bring_up_to_date
 
+pytest_plugins = ["tests.e2e.servers"]  # one real Synapse, whichever folders' tests a run holds
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--long` runs the whole of what `make test` takes a sample of."""

@@ -50,6 +50,18 @@ class Register(Command):
 
 
 @dataclass(frozen=True, slots=True)
+class Trust(Command):
+    """`!trust`: somebody's changed identity is really theirs. The user is as typed, and not checked yet."""
+
+    user: str
+
+    @classmethod
+    def of(cls, values: Values) -> Self:
+        """The command that was typed."""
+        return cls(values["user"])
+
+
+@dataclass(frozen=True, slots=True)
 class Status(Command):
     """`!status`: how are you?"""
 
@@ -89,6 +101,14 @@ COMMANDS: tuple[CommandSpec, ...] = (
             Option("quiet", "Nothing is announced.", OptionKind.FLAG),
         ),
         example='register ada Ada Lovelace --note="joins the engine group"',
+    ),
+    CommandSpec(
+        name="trust",
+        summary="Accepts somebody's changed cross-signing identity; not one's own.",
+        role=Role.APPROVER,
+        read=Trust.of,
+        params=(Param("user", "The user id, like @ada:example.org."),),
+        example="trust @ada:example.org",
     ),
     CommandSpec(
         name="status",

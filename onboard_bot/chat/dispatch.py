@@ -1,32 +1,29 @@
 """Owns the way of an event from the inbox to its effect: who says it, may they, what do they mean, do it once."""
 
-import asyncio
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from onboard_bot.backoff import Backoff
-from onboard_bot.chat import replies
-from onboard_bot.chat.commands import COMMANDS, Command, Help, Register, Status, to_command
+from onboard_bot.chat import replies, trust_replies
+from onboard_bot.chat.admission import Admission
+from onboard_bot.chat.commands import COMMANDS, Command, Help, Register, Status, Trust, to_command
 from onboard_bot.chat.grammar import parse
 from onboard_bot.chat.help import help_message
 from onboard_bot.chat.incoming import BotNames, TypedCommand, read_command
 from onboard_bot.chat.messages import Message, ReplyTo, render
 from onboard_bot.chat.replies import StatusReport
 from onboard_bot.clock import Clock
+from onboard_bot.domain.devices import Standing, is_obeyed
+from onboard_bot.domain.identifiers import parse_user_id
 from onboard_bot.domain.passwords import Choose
 from onboard_bot.domain.request_ids import generate_request_id
-from onboard_bot.domain.roles import Actor, Role, role_in_room
+from onboard_bot.domain.roles import Actor, Role
 from onboard_bot.errors import ErrorCode, OnboardError
 from onboard_bot.onboarding import effects
-from onboard_bot.onboarding.ports import (
-    RateLimitedError,
-    RefusedError,
-    RoomView,
-    TokenRejectedError,
-    UnreachableError,
-)
+from onboard_bot.onboarding.identities import accept_identity
+from onboard_bot.onboarding.ports import RateLimitedError, RefusedError, TokenRejectedError, UnreachableError
 from onboard_bot.onboarding.register import Asked, RegistrationRules, register
 from onboard_bot.store.inbox import RoomEvent
 from onboard_bot.store.rooms import Purpose
@@ -36,17 +33,19 @@ from onboard_bot.store.trouble import LOOK_AGAIN_AFTER, StoreUnavailableError
 
 _log = logging.getLogger(__name__)
 
+_REMEMBERED = 100
 _REFUSALS_AT_MOST = 8
 """Unclear ones, when the bot asks who somebody is: about half a minute."""
 
 
 @dataclass(frozen=True, slots=True)
 class Manners:
-    """How the bot is spoken to, and what it lets people do."""
+    """How the bot is spoken to, and what it lets people do; `only_signed`: only from devices that they signed."""
 
     prefix: str
     names: BotNames
     rules: RegistrationRules
+    only_signed: bool
 
 
 class Dispatch:
@@ -54,7 +53,7 @@ class Dispatch:
 
     Args:
         store: Where the events wait and their effects go.
-        view: Who the sender is in the room, now.
+        admission: Who is behind an event.
         manners: From the configuration.
         sealer: For new passwords.
         clock: For waiting.
@@ -65,7 +64,7 @@ class Dispatch:
     def __init__(
         self,
         store: Store,
-        view: RoomView,
+        admission: Admission,
         manners: Manners,
         *,
         sealer: Sealer,
@@ -74,13 +73,14 @@ class Dispatch:
         status: Callable[[Transaction], Awaitable[StatusReport]],
     ) -> None:
         self._store = store
-        self._view = view
+        self._admission = admission
         self._manners = manners
         self._sealer = sealer
         self._clock = clock
         self._choose = choose
         self._status = status
         self._refused: Counter[str] = Counter()
+        self._turned_away: deque[tuple[str, Standing]] = deque(maxlen=_REMEMBERED)
 
     async def run(self) -> None:
         """Goes on until cancelled. An event whose sender cannot be looked up now is looked up again later."""
@@ -125,11 +125,18 @@ class Dispatch:
             del self._refused[event.event_id]
             await self._close_with_reference(event, ReplyTo(event.event_id, typed.thread_root))
             return
-        actor = await self._who(event)
+        reply_to = ReplyTo(event.event_id, typed.thread_root)
+        try:
+            actor, standing = await self._admission.actor(event), await self._admission.standing(event)
+        except RefusedError:
+            self._refused[event.event_id] += 1
+            raise
         if actor.role is Role.STRANGER:  # they left since; nobody answers them
             await self._close(event, None)
             return
-        reply_to = ReplyTo(event.event_id, typed.thread_root)
+        if not is_obeyed(standing, only_signed=self._manners.only_signed):
+            await self._turn_away(event, standing, reply_to)
+            return
         try:
             async with self._store.transaction() as tx:
                 if not await tx.inbox.close(event.event_id):
@@ -145,22 +152,18 @@ class Dispatch:
         except Exception as error:  # noqa: BLE001 - a fault of ours: a person gets a reference number, the log the trace
             await self._close_with_reference(event, reply_to, error)
 
-    async def _who(self, event: RoomEvent) -> Actor:
-        try:
-            levels, membership = await asyncio.gather(
-                self._view.power_levels(event.room_id), self._view.membership(event.room_id, event.sender)
-            )
-        except RefusedError as error:
-            if error.errcode not in ("M_FORBIDDEN", "M_NOT_FOUND"):
-                self._refused[event.event_id] += 1
-                raise
-            return Actor(event.sender, Role.STRANGER)  # we are no longer in the room ourselves
-        role = role_in_room(
-            membership=membership,
-            level=levels.of(event.sender),
-            approver_level=self._manners.rules.approver_level,
-        )
-        return Actor(event.sender, role)
+    async def _turn_away(self, event: RoomEvent, standing: Standing, reply_to: ReplyTo) -> None:
+        """The command has no effect. Its sender hears why, once for each device, where any device can read it."""
+        if (event.sender, standing) not in self._turned_away:  # a flood of events must not become a flood of lines
+            self._turned_away.append((event.sender, standing))
+            _log.warning("%s of %s is not obeyed: its device is %s", event.event_id, event.sender, standing)
+        content = None
+        if standing is not Standing.FOREIGN:
+            message = trust_replies.turned_away(standing, event.sender, prefix=self._manners.prefix)
+            content = render(message, reply_to)
+        async with self._store.transaction() as tx:
+            if await tx.inbox.close(event.event_id) and content is not None:
+                await tx.intend(effects.turn_away(event, standing, content, now=tx.now))
 
     async def _carry_out(self, tx: Transaction, event: RoomEvent, typed: TypedCommand, actor: Actor) -> Message | None:
         """What is to be answered now; None where the answer follows when the outcome is known."""
@@ -205,6 +208,10 @@ class Dispatch:
                 )
                 await register(tx, asked, actor, self._manners.rules, sealer=self._sealer, choose=self._choose)
                 return None
+            case Trust():
+                user_id = parse_user_id(command.user, server_name=self._manners.rules.server_name)
+                accepted = await accept_identity(tx, user_id, by=actor, event_id=event.event_id)
+                return trust_replies.identity_accepted(user_id, accepted)
             case Status():
                 return replies.status(await self._status(tx))
             case Help(command=about):

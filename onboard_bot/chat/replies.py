@@ -8,11 +8,28 @@ from pydantic import SecretStr
 from onboard_bot.chat.messages import About, Block, Bullets, Code, Inline, Kind, Link, Message, Paragraph, Pill, Strong
 from onboard_bot.clock import Timestamp
 from onboard_bot.domain.requests import State
+from onboard_bot.domain.withheld import Withheld
 from onboard_bot.errors import MEANINGS, ErrorCode, OnboardError
 
 _MINUTE = 60
 _HOUR = 60 * _MINUTE
 _DAY = 24 * _HOUR
+_GROUP = 4
+
+
+@dataclass(frozen=True, slots=True)
+class OwnKeys:
+    """What a person compares with what their client shows of the bot; all of it public.
+
+    Args:
+        device_id: Of the bot's device.
+        fingerprint: That device's Ed25519 key.
+        master_key: Of the bot's identity; None where its seeds are gone.
+    """
+
+    device_id: str
+    fingerprint: str
+    master_key: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +44,7 @@ class StatusReport:
         running_since: When this process started.
         last_sync: When the homeserver last answered a sync; None if it has not yet.
         open_jobs: What it still has to do.
+        keys: Of its device and identity.
         notes: Sentences about what is not as it should be.
     """
 
@@ -37,6 +55,7 @@ class StatusReport:
     running_since: Timestamp
     last_sync: Timestamp | None
     open_jobs: int
+    keys: OwnKeys | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -103,6 +122,35 @@ def account_unknown(request_id: str, user_id: str) -> Message:
     return Message((Paragraph(words),), about)
 
 
+def not_readable(sender: str, reason: Withheld | None, *, more: int) -> Message:
+    """What somebody is told whose message could not be read.
+
+    Args:
+        sender: Who they are.
+        reason: Why their device keeps the key from us, if it said so.
+        more: How many other messages of theirs it is about.
+    """
+    what = f"this message and {more} more of yours" if more else "this message"
+    line = f"🔒 I cannot read {what}: {_NOT_READABLE[reason]}"
+    return Message((Paragraph((line,)),), About(Kind.ERROR, error=ErrorCode.NOT_READABLE), mentions=(sender,))
+
+
+_TYPE_AGAIN = "If it was meant for me, please type it again."
+_NOT_READABLE: dict[Withheld | None, str] = {
+    None: f"its key has not reached me. {_TYPE_AGAIN}",
+    Withheld.BLACKLISTED: "your app keeps its keys from my device because it is blocked there. If it was meant for me,"
+    " please unblock my device, then type it again.",
+    Withheld.UNVERIFIED: "your app gives keys to verified devices only, and takes mine for unverified. If it was meant"
+    " for me, please verify me (or allow unverified devices in this room's settings), then type it again.",
+    Withheld.UNAUTHORISED: "your app says that I may not have its key; perhaps it does not know yet that I am in this"
+    f" room. {_TYPE_AGAIN}",
+    Withheld.UNAVAILABLE: f"your app does not have its key any more. {_TYPE_AGAIN}",
+    Withheld.NO_OLM: "your app found no secure channel to my device. I have opened a new one from my side. If it was"
+    " meant for me, please type it again.",
+    Withheld.OTHER: f"your app keeps its key from me, for a reason that I do not know. {_TYPE_AGAIN}",
+}
+
+
 def why_failed(code: ErrorCode, username: str) -> str:
     """Why an account could not be made, and what mends it."""
     reason = _REASONS.get(code, f"The account could not be made ({MEANINGS[code]})")
@@ -155,7 +203,7 @@ def credentials_wait(request_id: str, user_id: str, requester: str, *, unreadabl
         unreadable: Whether it is that nobody could read the message; else the homeserver refuses it.
     """
     why = (
-        " has no device that could read it. I send it as soon as there is one."
+        " has no verified device that could read it. I send it as soon as there is one."
         if unreadable
         else " does not get it: the homeserver refuses the direct message (they may block invitations). I keep trying"
         " for 24 hours."
@@ -200,10 +248,35 @@ def status(report: StatusReport) -> Message:
         (f"Last word from the homeserver: {synced}.",),
         (f"Still to do: {report.open_jobs}." if report.open_jobs else "Nothing left to do.",),
     )
+    if report.keys is not None:
+        facts += tuple((f"{what}: {shown}.",) for what, shown in _to_compare(report.keys))
     mood = "Please see below." if report.notes else "All is well."
     blocks: list[Block] = [Paragraph((Strong(f"onboard-bot {report.version}"), f". {mood}")), Bullets(facts)]
     blocks += [Paragraph(("⚠️ ", note)) for note in report.notes]
     return Message(tuple(blocks), About(Kind.STATUS))
+
+
+def not_encrypted() -> Message:
+    """What an admin room is told, once, in which everybody on the way can read and write."""
+    words = (
+        "⚠️ This room is not encrypted. The homeserver can read what is said here, and could change what is typed before"
+        " it reaches me. To turn encryption on, open the room's settings, “Security & Privacy”, and switch “Encrypted”"
+        " on; it cannot be switched off again."
+    )
+    return Message((Paragraph((words,)),), About(Kind.STATUS))
+
+
+def grouped(key: str) -> str:
+    """A key in groups of four, as clients show it: so it can be read aloud."""
+    return " ".join(key[start : start + _GROUP] for start in range(0, len(key), _GROUP))
+
+
+def _to_compare(keys: OwnKeys) -> tuple[tuple[str, str], ...]:
+    return (
+        ("My device", keys.device_id),
+        ("Its fingerprint", grouped(keys.fingerprint)),
+        ("My identity's master key", "lost" if keys.master_key is None else grouped(keys.master_key)),
+    )
 
 
 def _address(url: str) -> Link:

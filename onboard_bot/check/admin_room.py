@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from onboard_bot.check.findings import Finding, failed, ok, unusable, warn
+from onboard_bot.check.identity import check_approvers
 from onboard_bot.config import Config
 from onboard_bot.domain.roles import PowerLevels
 from onboard_bot.errors import ErrorCode
@@ -69,7 +70,10 @@ async def check_admin_room(api: ClientApi, config: Config, plan: PlannedRoom | N
         await api.members(room_id),
         await rooms.is_encrypted(room_id),
     )
-    return judge_room(facts, config, bot=bot, made_by_bot=made_by_bot)
+    findings = judge_room(facts, config, bot=bot, made_by_bot=made_by_bot)
+    if facts.encrypted and config.encryption.unsigned_devices == "refuse":
+        findings += await check_approvers(api, approvers(facts, config, bot))
+    return findings
 
 
 def judge_room(facts: RoomFacts, config: Config, *, bot: str, made_by_bot: bool) -> list[Finding]:
@@ -85,6 +89,13 @@ def judge_room(facts: RoomFacts, config: Config, *, bot: str, made_by_bot: bool)
     if not wrong:
         wrong = [ok(_KEY, f"the bot is in {facts.room_id}, may do its work there, and somebody may approve.")]
     return [*wrong, *_encryption(facts, config)]
+
+
+def approvers(facts: RoomFacts, config: Config, bot: str) -> list[str]:
+    """Who is in the room and may approve."""
+    wanted = config.approval.power_level
+    people = (user for user, membership in facts.members.items() if membership == "join" and user != bot)
+    return sorted(user for user in people if facts.levels.of(user) >= wanted)
 
 
 def _rights(facts: RoomFacts, bot: str, *, made_by_bot: bool) -> Iterator[Finding]:
@@ -107,8 +118,7 @@ def _rights(facts: RoomFacts, bot: str, *, made_by_bot: bool) -> Iterator[Findin
 
 def _people(facts: RoomFacts, config: Config, bot: str, *, made_by_bot: bool) -> Iterator[Finding]:
     wanted = config.approval.power_level
-    people = [user for user, membership in facts.members.items() if membership == "join" and user != bot]
-    if not any(facts.levels.of(user) >= wanted for user in people):
+    if not approvers(facts, config, bot):
         yield warn(
             "approval.power_level",
             f"nobody in {facts.room_id} has power level {wanted} or more, so that nobody can make or approve an"

@@ -1,5 +1,6 @@
 """Owns the order of the checks that talk to the homeserver, and what becomes of one that gets no answer."""
 
+import secrets
 from collections.abc import Awaitable, Callable, Sequence
 
 import aiohttp
@@ -7,6 +8,7 @@ import aiohttp
 from onboard_bot.check.account import check_session, first_start_makes_account
 from onboard_bot.check.admin_room import check_admin_room, first_start_enters_room
 from onboard_bot.check.findings import Finding, Level, failed, failed_with, warn
+from onboard_bot.check.identity import check_identity, first_start_makes_identity
 from onboard_bot.check.limits import judge_limits
 from onboard_bot.check.remembered import (
     Remembered,
@@ -21,6 +23,7 @@ from onboard_bot.errors import ErrorCode, OnboardError
 from onboard_bot.homeserver.secret import SecretFile
 from onboard_bot.homeserver.synapse import SharedSecretBackend
 from onboard_bot.matrix.client_api import ClientApi
+from onboard_bot.matrix.own_seeds import OwnSeeds
 from onboard_bot.matrix.session import Session
 from onboard_bot.matrix.transport import Transport
 from onboard_bot.onboarding.ports import RateLimitedError, RefusedError, UnreachableError
@@ -98,14 +101,18 @@ async def _check_account_and_room(
 ) -> None:
     state_dir, username = config.bot.state_dir, config.bot.username
     if session is None:
-        tell([first_start_makes_account(username, state_dir), first_start_enters_room(config)])
+        account, room = first_start_makes_account(username, state_dir), first_start_enters_room(config)
+        tell([account, first_start_makes_identity(), room])
         return
     api.transport.token = session.token
-    account = await asked(lambda: check_session(api, session, username=username, state_dir=state_dir))
-    tell(account)
-    if any(finding.level is Level.FAILED for finding in account):
-        tell([_not_looked_at("the admin room and its encryption")])
-    elif memory is not None:
+    findings = await asked(lambda: check_session(api, session, username=username, state_dir=state_dir))
+    tell(findings)
+    if any(finding.level is Level.FAILED for finding in findings):
+        tell([_not_looked_at("the bot's identity, the admin room and its encryption")])
+        return
+    seeds = OwnSeeds(StateDir(state_dir), session.user_id, secrets.token_bytes)
+    tell(await asked(lambda: check_identity(api, seeds, session)))
+    if memory is not None:
         plan = memory.admin_room
         tell(await asked(lambda: check_admin_room(api, config, plan, bot=session.user_id)))
 

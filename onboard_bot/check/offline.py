@@ -82,17 +82,16 @@ def check_password_file(path: Path, *, signed_in: bool) -> list[Finding]:
     return findings or [ok(_PASSWORD_KEY, f"{path} holds a password that not everybody can read.")]
 
 
-def check_what_is_coming(config: Config) -> list[Finding]:
-    """What the configuration says and this release does not do yet, although it is no error."""
-    if config.encryption.unsigned_devices == "allow":
-        return []
-    return [
-        warn(
-            "encryption.unsigned_devices",
-            "refuse is not available yet; it behaves as allow until the encryption work has landed: everybody's devices"
-            " are served.",
-        )
-    ]
+def check_unsigned_devices(config: Config) -> Finding:
+    """Whose devices are obeyed and get keys."""
+    key = "encryption.unsigned_devices"
+    if config.encryption.unsigned_devices == "refuse":
+        return ok(key, "refuse: only devices that their owner has verified are obeyed, and can read the bot.")
+    return warn(
+        key,
+        "allow: everybody's devices are served and obeyed, so that a homeserver which adds a device of its own to"
+        " somebody's account could command the bot in their name. Take the line out once people have verified theirs.",
+    )
 
 
 _BOTH_FORMS = (

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from onboard_bot.check.findings import Finding, Level, exit_status, render
-from onboard_bot.check.offline import SECRET_KEY, check_configuration, check_what_is_coming
+from onboard_bot.check.offline import SECRET_KEY, check_configuration, check_unsigned_devices
 from onboard_bot.clock import SystemClock
 
 
@@ -32,7 +32,7 @@ def check(config_path: Path | None, *, offline: bool, environ: Mapping[str, str]
     tell(findings)
     if config is None:
         return exit_status(told)
-    tell(check_what_is_coming(config))
+    tell([check_unsigned_devices(config)])
     if not offline:
         from onboard_bot.check.live import check_live  # noqa: PLC0415 - offline needs none of it
 

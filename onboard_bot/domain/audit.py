@@ -23,6 +23,7 @@ class Verb(StrEnum):
 
     BOT_REGISTERED = "bot:registered"
     STATE_RESTORED = "state:restored"
+    IDENTITY_RESET = "identity:reset"
     ADMIN_ROOM_SET = "admin_room:set"
     REQUEST_MADE = "request:made"
     REQUEST_APPROVED = "request:approved"
@@ -32,6 +33,8 @@ class Verb(StrEnum):
     ACCOUNT_UNKNOWN = "account:unknown"
     CREDENTIALS_SENT = "credentials:sent"
     CREDENTIALS_ERASED = "credentials:erased"
+    IDENTITY_CHANGED = "identity:changed"
+    IDENTITY_ACCEPTED = "identity:accepted"
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,22 @@ def server_of(user_id: str) -> str:
     return user_id.split(":", 1)[1]
 
 
+def parse_user_id(typed: str, *, server_name: str) -> str:
+    """The person that somebody meant by `@ada:example.org`, or by `ada` or `@ada` for one of our server.
+
+    Args:
+        typed: As it was typed; a pill has become a user id already.
+        server_name: Ours.
+
+    Raises:
+        OnboardError: `bad_argument`.
+    """
+    user_id = typed if ":" in typed else f"@{typed.removeprefix('@').lower()}:{server_name}"
+    if not is_user_id(user_id):
+        raise OnboardError(ErrorCode.BAD_ARGUMENT, "This is no user id; one looks like @ada:example.org.")
+    return user_id
+
+
 def parse_username(typed: str, *, server_name: str, reserved: Iterable[str] = ()) -> Username:
     """The username that somebody meant by `ada`, `@ada`, `Ada` or `@ada:our.server`.
 

@@ -36,7 +36,8 @@ class Send(Effect[Job]):
         if only_now and not self._may_send_at_once():
             return None
         try:
-            await self._sender.send(what["room_id"], what["type"], what["content"], self._naming.of(job))
+            outgoing, in_clear = self._naming.of(job), what.get("in_clear", False)
+            await self._sender.send(what["room_id"], what["type"], what["content"], outgoing, in_clear=in_clear)
         except (RateLimitedError, UnreachableError):
             if not only_now:
                 raise

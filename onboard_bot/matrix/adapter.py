@@ -8,8 +8,10 @@ from onboard_bot.matrix.admin_room import AdminRoom, AdminRoomWish
 from onboard_bot.matrix.client_api import ClientApi
 from onboard_bot.matrix.direct_rooms import DirectRooms
 from onboard_bot.matrix.encryption import Encryption
+from onboard_bot.matrix.healing import Healing
 from onboard_bot.matrix.intake import Intake
 from onboard_bot.matrix.key_stock import KeyStock
+from onboard_bot.matrix.known_devices import Identities, KnownDevices
 from onboard_bot.matrix.machine import Machine
 from onboard_bot.matrix.membership import Membership
 from onboard_bot.matrix.own_events import OwnEvents
@@ -35,6 +37,7 @@ class MatrixAdapter:
         store: The database.
         clock: For waiting.
         wish: Which admin room.
+        identities: Whose devices have to be signed by them; None where everybody's devices are served.
         on_synced: Told after every good sync.
     """
 
@@ -46,17 +49,20 @@ class MatrixAdapter:
         *,
         clock: Clock,
         wish: AdminRoomWish,
+        identities: Identities | None,
         on_synced: Callable[[], None],
     ) -> None:
-        self.rooms = Rooms(api)
+        self.rooms = Rooms(api, store)
         self.membership = Membership(api)
-        self.encryption = Encryption(api, machine)
+        self.devices = KnownDevices(api, machine, identities)
+        self.encryption = Encryption(api, machine, self.devices)
         self.sending = Sending(api, self.rooms, self.encryption, OwnEvents(api, machine.user_id))
         making = RoomMaking(api, self.rooms, clock)
         self.direct_rooms = DirectRooms(api, self.rooms, making, store, new_marker=_new_marker)
         self.admin_room = AdminRoom(
             api, self.rooms, making, store, wish=wish, own_user_id=machine.user_id, new_marker=_new_marker
         )
+        self.healing = Healing(api, machine, self.devices)
         intake = Intake(api, machine, self.rooms, store)
         self.keys = KeyStock(self.encryption, clock)
 

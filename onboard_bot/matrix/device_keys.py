@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -14,7 +15,7 @@ from onboard_bot.matrix.payload import is_shallow
 _log = logging.getLogger(__name__)
 
 MALFORMED = (
-    *(ValueError, TypeError, KeyError, AttributeError, IndexError),
+    *(ValueError, TypeError, KeyError, AttributeError, IndexError, StopIteration),
     *(AssertionError, RecursionError, EncryptionError),
 )
 """What malformed input makes of nio and vodozemac; every vodozemac exception is a ValueError."""
@@ -24,6 +25,26 @@ OF_ONE_PERSON = 200
 Json = dict[str, Any]
 Verify = Callable[[Json, str, str, str], bool]
 """nio's: the signed object, the signing key, the user and the device."""
+
+
+Device = tuple[str, str]
+"""A user id and a device id."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceKeys:
+    """What a device is known by: its Ed25519 and its Curve25519 key, unpadded base64."""
+
+    fingerprint: str
+    sender_key: str
+
+
+def read_device(device_id: str, keys: Mapping[str, Any]) -> DeviceKeys | None:
+    """What the device is known by; None where its keys do not say."""
+    try:
+        return DeviceKeys(str(keys["keys"][f"ed25519:{device_id}"]), str(keys["keys"][f"curve25519:{device_id}"]))
+    except MALFORMED:
+        return None
 
 
 def good_devices(user: str, devices: Mapping[str, Any], verify: Verify) -> dict[str, Json]:

@@ -1,29 +1,44 @@
 """Owns that everybody who should can read what we send: device lists, one-time keys, room keys, in this order."""
 
-import asyncio
 import hashlib
-import math
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from onboard_bot.matrix.client_api import ClientApi
-from onboard_bot.matrix.machine import Device, Json, Machine
-from onboard_bot.onboarding.ports import NotReadableError, RefusedError, TokenRejectedError
+from onboard_bot.matrix.device_keys import Device
+from onboard_bot.matrix.known_devices import KnownDevices
+from onboard_bot.matrix.machine import Json, Machine
+from onboard_bot.onboarding.ports import (
+    NotReadableError,
+    RateLimitedError,
+    RefusedError,
+    TokenRejectedError,
+    UnreachableError,
+)
 
-_USERS_PER_QUERY = 200
-# A server that does not answer for its people costs seconds of waiting; not at every message.
-_ASK_AGAIN_AFTER = 300.0
+_log = logging.getLogger(__name__)
+
 _DEVICES_PER_CLAIM = 100
+_DEVICES_PER_NOTICE = 200
 
 
 class Encryption:
-    """One device's conversation about keys; raises what `Transport.call` raises."""
+    """One device's conversation about keys; raises what `Transport.call` raises.
 
-    def __init__(self, api: ClientApi, machine: Machine) -> None:
+    Args:
+        api: Where it takes place.
+        machine: Of the device.
+        devices: Who is served; everybody's devices, if nothing is said.
+    """
+
+    def __init__(self, api: ClientApi, machine: Machine, devices: KnownDevices | None = None) -> None:
         self._api = api
         self._machine = machine
-        self._asked_in_vain: dict[str, float] = {}
+        self._room_keys = machine.room_keys
+        self._devices = devices or KnownDevices(api, machine)
         self._to_upload: Json | None = None
+        self._told_withheld: dict[str, tuple[str, set[Device]]] = {}
 
     async def keep_keys_stocked(self) -> None:
         """Uploads what the server should have of our keys.
@@ -61,39 +76,49 @@ class Encryption:
         """
         people = sorted(readers)
         await self._share_room_key(room_id, people)
-        holders = {user for user, _ in self._machine.holders(room_id)}
+        holders = {user for user, _ in self._room_keys.holders(room_id)}
         if only_for is not None and only_for not in holders:
             raise NotReadableError(f"{only_for} has no device that could read it")
         if not holders and people != [self._machine.user_id]:
             raise NotReadableError(f"nobody in {room_id} has a device that could read it")
-        return self._machine.encrypt(room_id, event_type, content)
+        return self._room_keys.encrypt(room_id, event_type, content)
 
     async def _share_room_key(self, room_id: str, readers: list[str]) -> None:
-        await self._know_devices(readers)
-        devices = self._machine.devices_of(readers)
-        if not self._machine.holders(room_id) <= set(devices):
-            self._machine.rotate(room_id)  # somebody who had the key is gone
-        self._machine.ensure_room_key(room_id)
-        missing = [device for device in devices if device not in self._machine.holders(room_id)]
-        if not missing:
-            return
-        await self._start_sessions(missing)
-        for portion, messages in self._machine.room_key_messages(room_id, missing):
+        of_readers = await self._devices.readers(readers)
+        if not self._room_keys.holders(room_id) <= set(of_readers.devices):
+            self._room_keys.rotate(room_id)  # somebody who had the key is gone, or is not to have it any more
+        self._room_keys.ensure_room_key(room_id)
+        missing = [device for device in of_readers.devices if device not in self._room_keys.holders(room_id)]
+        if missing:
+            await self._start_sessions(missing)
+        for portion, messages in self._room_keys.room_key_messages(room_id, missing):
             await self._api.send_to_device("m.room.encrypted", messages, transaction_id=self._share_id(messages))
-            self._machine.room_key_shared(room_id, portion)
+            self._room_keys.room_key_shared(room_id, portion)
+        await self._say_withheld(room_id, of_readers.left_out)
 
-    async def _know_devices(self, users: list[str]) -> None:
-        now = asyncio.get_running_loop().time()
-        unknown = sorted(
-            user
-            for user in self._machine.unknown(users)
-            if now - self._asked_in_vain.get(user, -math.inf) >= _ASK_AGAIN_AFTER
-        )
-        for start in range(0, len(unknown), _USERS_PER_QUERY):
-            asked = unknown[start : start + _USERS_PER_QUERY]
-            self._machine.about_to_ask(asked)
-            self._machine.learn_devices(await self._api.keys_query(asked), asked)
-            self._asked_in_vain |= dict.fromkeys(self._machine.unknown(asked), now)
+    async def _say_withheld(self, room_id: str, left_out: list[Device]) -> None:
+        """Tells the devices that get no key why, once for each key (specification, "m.room_key.withheld").
+
+        Their clients show it to their owners; the message does not wait for that.
+        """
+        notice = self._room_keys.withheld_notice(room_id, reason="This device is not verified by its owner.")
+        session_id, told = self._told_withheld.get(room_id, ("", set()))
+        if session_id != notice["session_id"]:
+            told = set()
+        news = [device for device in left_out if device not in told][:_DEVICES_PER_NOTICE]
+        if not news:
+            return
+        messages: Json = {}
+        for user, device_id in news:
+            messages.setdefault(user, {})[device_id] = notice
+        try:
+            await self._api.send_to_device("m.room_key.withheld", messages, transaction_id=self._share_id(messages))
+        except TokenRejectedError:
+            raise
+        except (UnreachableError, RateLimitedError, RefusedError) as error:
+            _log.info("%d devices could not be told why they get no key: %s", len(news), error)
+            return
+        self._told_withheld[room_id] = notice["session_id"], told | set(news)
 
     async def _start_sessions(self, devices: list[Device]) -> None:
         without = self._machine.without_session(devices)

@@ -12,18 +12,16 @@ from onboard_bot.matrix.machine import Machine
 from onboard_bot.matrix.payload import UndecryptableError
 from onboard_bot.matrix.rooms import Rooms
 from onboard_bot.matrix.sync_body import Invitation, SyncBody, Timeline, earlier_events
+from onboard_bot.matrix.unread import Unread
 from onboard_bot.onboarding.ports import RefusedError, TokenRejectedError
-from onboard_bot.store.inbox import RoomEvent
+from onboard_bot.store.inbox import Arrival, RoomEvent
 from onboard_bot.store.jobs import NewJob
 from onboard_bot.store.journal import JournalledSync
 from onboard_bot.store.transaction import Store, Transaction
-from onboard_bot.store.undecrypted import KeptEvent
 
 _log = logging.getLogger(__name__)
 
 ENCRYPTED = "m.room.encrypted"
-# An event whose key did not come within a week is not waited for any longer.
-_KEPT_FOR = 7 * 24 * 3600.0
 # A gap longer than this is no absence of ours but a server that makes history up as we ask for it.
 _MOST_PAGES = 1000
 _MOST_EVENTS = 200_000
@@ -100,13 +98,18 @@ class Intake:
         for room_id in body.left():
             self._rooms.forget(room_id)
         self._unread.clear()
+        broken = frozenset(self._machine.broken.devices)
         async with self._store.transaction() as tx:
+            unread = Unread(tx)
+            await unread.note_withheld(body.raw)
+            await unread.note_broken(broken)
             if keys_arrived:
-                await self._open_kept(tx)
+                await self._open_kept(tx, unread)
             for timeline in timelines:
-                await self._take(tx, timeline, first_sync=journalled.since is None)
+                await self._take(tx, timeline, unread, first_sync=journalled.since is None)
             await self._take_invitations(tx, body)
             await tx.journal.drop(journalled.seq)
+        self._machine.broken.devices -= broken
         self._tell_of_unread()
 
     async def note_invitations(self, body: SyncBody) -> None:
@@ -155,7 +158,7 @@ class Intake:
         del self._walks[room_id, timeline.prev_batch]
         return (event for page in reversed(walk.pages) for event in page)
 
-    async def _take(self, tx: Transaction, timeline: Timeline, *, first_sync: bool) -> None:
+    async def _take(self, tx: Transaction, timeline: Timeline, unread: Unread, *, first_sync: bool) -> None:
         events: Sequence[Json] = timeline.events
         for event in events:
             self._rooms.note(timeline.room_id, event)
@@ -173,10 +176,10 @@ class Intake:
             return
         for event in self._while_we_were_in(events):
             try:
-                await self._take_event(tx, timeline.room_id, event)
+                if await self._take_event(tx, timeline.room_id, event):
+                    await unread.said(timeline.room_id, event["sender"], at=tx.now)
             except UndecryptableError as error:
-                kept = KeptEvent(timeline.room_id, event["sender"], event)
-                waits = error.missing_key and await tx.undecrypted.keep(kept, now=tx.now)
+                waits = error.missing_key and await unread.keep(timeline.room_id, event)
                 reason = f"{error}, and too many wait already" if error.missing_key and not waits else str(error)
                 self._unread[event["sender"], reason].append(event["event_id"])
 
@@ -214,8 +217,8 @@ class Intake:
             and isinstance(content.get("membership"), str)
         )
 
-    async def _take_event(self, tx: Transaction, room_id: str, event: Json) -> None:
-        """Puts a wanted event into the inbox.
+    async def _take_event(self, tx: Transaction, room_id: str, event: Json) -> bool:
+        """Puts a wanted event into the inbox; whether somebody said something with it.
 
         Raises:
             UndecryptableError: See there.
@@ -227,23 +230,36 @@ class Intake:
             or "state_key" in event
             or sender == self._machine.user_id
         ):
-            return
-        encrypted = event_type == ENCRYPTED
-        if encrypted:
+            return False
+        envelope = None
+        if event_type == ENCRYPTED:
             opened = self._machine.decrypt(room_id, event)
-            event_type, content = opened.type, opened.content
-        if event_type in WANTED:
-            redacts = event.get("redacts")
-            if event_type == "m.room.redaction" and isinstance(redacts, str):
-                content = {"redacts": redacts, **content}  # outside the content before room version 11
-            wanted = RoomEvent(event["event_id"], room_id, str(sender), event_type, content, encrypted)
-            await tx.inbox.accept(wanted, now=tx.now)
+            event_type, content, envelope = opened.type, opened.content, opened.envelope
+        if event_type not in WANTED:
+            return False
+        if event_type == "m.room.redaction":
+            redacts = event.get("redacts", content.get("redacts"))  # outside the content before room version 11
+            content = {**content, "redacts": redacts}
+            await self._withdraw(tx, redacts)
+        arrived = await tx.inbox.accept(
+            RoomEvent(event["event_id"], room_id, str(sender), event_type, content, envelope), now=tx.now
+        )
+        if arrived is Arrival.REPLAY:
+            raise UndecryptableError("a replayed message index")
+        return arrived is Arrival.NEW and event_type == "m.room.message"
 
-    async def _open_kept(self, tx: Transaction) -> None:
-        await tx.undecrypted.forget_before(tx.now - _KEPT_FOR)
-        for kept in await tx.undecrypted.all():
+    @staticmethod
+    async def _withdraw(tx: Transaction, event_id: object) -> None:
+        """What was redacted before it was obeyed is not obeyed any more; that they may, the server has seen to."""
+        if is_id(event_id):
+            await tx.inbox.close(str(event_id))
+            await tx.undecrypted.drop(str(event_id))
+
+    async def _open_kept(self, tx: Transaction, unread: Unread) -> None:
+        for kept in await unread.waiting():
             try:
-                await self._take_event(tx, kept.room_id, kept.event)
+                if await self._take_event(tx, kept.room_id, kept.event):
+                    await unread.opened(kept)
             except UndecryptableError as error:
                 if error.missing_key:
                     continue

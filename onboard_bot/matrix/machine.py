@@ -8,8 +8,7 @@ believes state events, other rooms' ids and redactions inside an encrypted event
 import copy
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +16,20 @@ from nio.crypto import Olm, OlmDevice
 from nio.events import ToDeviceEvent
 from nio.responses import KeysClaimResponse, KeysQueryResponse, KeysUploadResponse
 
-from onboard_bot.matrix.device_keys import MALFORMED, good_devices
+from onboard_bot.matrix.broken_sessions import BrokenSessions
+from onboard_bot.matrix.device_keys import MALFORMED, Device, DeviceKeys, good_devices
 from onboard_bot.matrix.json_text import is_id
 from onboard_bot.matrix.olm_gaps import forget_empty_sessions, new_fallback_key
 from onboard_bot.matrix.olm_on_disk import OlmOnDisk
 from onboard_bot.matrix.payload import Decrypted, UndecryptableError, believed, is_shallow
+from onboard_bot.matrix.room_keys import MEGOLM, RoomKeys
 from onboard_bot.onboarding.ports import UnreachableError
+from onboard_bot.store.inbox import Envelope
 from onboard_bot.store.trouble import StoreUnavailableError
 
 _log = logging.getLogger(__name__)
 
-MEGOLM = "m.megolm.v1.aes-sha2"
-_DEVICES_PER_MESSAGE = 50
-# Specification, "m.room.encryption": the defaults for rotation.
-_ROTATION_MESSAGES = 100
-_ROTATION_AGE = timedelta(days=7)
-
 Json = dict[str, Any]
-Device = tuple[str, str]
-"""A user id and a device id."""
 
 
 class Machine:
@@ -62,10 +56,14 @@ class Machine:
         self.device_id = device_id
         self._disk = OlmOnDisk(user_id, device_id, folder, store_key, on_lost=self._know_nobody, on_trouble=on_trouble)
         self._stored = self._disk.stored
+        self.broken = BrokenSessions(self._disk)
+        self.room_keys = RoomKeys(self._disk)
         self._known: set[str] = set()
         self._asked: set[str] = set()
         self._one_time_keys_on_server: int | None = None
         self._fallback_key_used = False
+        self.own_keys_changed = False
+        """Whether the server told of a change to our own devices or identity; whoever looks at it takes it back."""
 
     def close(self) -> None:
         """Closes the store."""
@@ -82,6 +80,18 @@ class Machine:
     def sign(self, text: str) -> str:
         """Our device's signature, unpadded base64."""
         return str(self._olm.account.sign(text))
+
+    @property
+    def fingerprint(self) -> str:
+        """Our device's Ed25519 key, unpadded base64."""
+        return str(self._olm.account.identity_keys["ed25519"])
+
+    @property
+    def device_keys(self) -> Json:
+        """Our device's keys as they are uploaded, without signatures."""
+        algorithms, keys = list(self._olm._algorithms), self._olm.account.identity_keys  # noqa: SLF001 - as nio says it
+        keys = {f"{kind}:{self.device_id}": keys[kind] for kind in ("curve25519", "ed25519")}
+        return {"algorithms": algorithms, "device_id": self.device_id, "keys": keys, "user_id": self.user_id}
 
     # Receiving
 
@@ -112,6 +122,7 @@ class Machine:
                     changed = {user for user in users if isinstance(user, str)}
                     self._known -= changed
                     self._asked -= changed
+                    self.own_keys_changed |= self.user_id in changed
         return bool(encrypted)
 
     def _receive_to_device(self, raw: Mapping[str, Any]) -> None:
@@ -120,7 +131,7 @@ class Machine:
         try:
             event = ToDeviceEvent.parse_event(copy.deepcopy(dict(raw)))
             if event is not None:
-                self._olm.handle_to_device_event(event)
+                self.broken.feed(event)
         except MALFORMED as error:
             sender = raw["sender"] if is_id(raw.get("sender")) else "nobody"
             _log.warning("malformed to-device event from %s: %s", sender, type(error).__name__)
@@ -148,9 +159,10 @@ class Machine:
             payload = json.loads(plaintext)
         except MALFORMED as error:
             raise UndecryptableError(f"malformed: {type(error).__name__}") from error
-        self._refuse_replay(session, index, event)
+        envelope = Envelope(session.sender_key, session.ed25519, session.id, index)
+        decrypted = believed(payload, room_id, content, envelope)
         self._disk.note_use(session)
-        return believed(payload, room_id, content)
+        return decrypted
 
     def _inbound_session(self, room_id: str, session_id: object, sender: str) -> Any:
         """The session of this id; `sender_key` is deprecated (specification, "m.megolm.v1.aes-sha2").
@@ -173,14 +185,6 @@ class Machine:
         """Whether a key belongs to devices that we know, and none of them is the sender's."""
         owners = {device.user_id for device in self._olm.device_store if device.curve25519 == sender_key}
         return bool(owners) and sender not in owners
-
-    def _refuse_replay(self, session: Any, index: int, event: Mapping[str, Any]) -> None:
-        seen = self._olm.message_index_store
-        # With the sender: somebody who repeats another's words first must not make those a replay.
-        key = (session.id, index, event.get("sender"))
-        event_id = event.get("event_id")
-        if seen.setdefault(key, event_id) != event_id:
-            raise UndecryptableError("a replayed message index")
 
     # Our own keys on the server
 
@@ -221,24 +225,39 @@ class Machine:
         """Those whose devices we do not know, or not any more."""
         return set(users) - self._known
 
+    def forget(self, user: str) -> None:
+        """What we know of this person's devices may be old."""
+        self._known.discard(user)
+
+    def knows(self, user: str) -> bool:
+        """Whether their server told of all their devices, and of no change since."""
+        return user in self._known
+
     def about_to_ask(self, users: Iterable[str]) -> None:
         """A `keys/query` goes out: who changes before its answer is here stays unknown."""
         self._asked |= set(users)
 
-    def learn_devices(self, answer: Json, asked: Iterable[str]) -> None:
-        """Takes the answer of a `keys/query`; malformed device keys are left out one by one."""
+    def learn_devices(self, answer: Json, asked: Iterable[str]) -> list[str]:
+        """Takes the answer of a `keys/query`; malformed device keys are left out one by one.
+
+        Returns:
+            Those of whose devices it tells.
+        """
+        told = []
         known = answer.get("device_keys")
         with self._stored():
             for user in asked:
                 devices = known.get(user) if isinstance(known, Mapping) else None
                 if not isinstance(devices, Mapping):
                     continue  # their server did not answer; what we knew stays, and they stay unknown
+                told.append(user)
                 if user in self._asked:
                     self._known.add(user)
                 good = good_devices(user, devices, self._olm.verify_json)
                 for device in self._olm.device_store[user].values():
                     device.deleted = device.deleted and device.id not in good
                 self._olm._handle_key_query(KeysQueryResponse({user: good}, {}))  # noqa: SLF001 - without its client
+        return told
 
     def devices_of(self, users: Iterable[str]) -> list[Device]:
         """All devices of these people but our own."""
@@ -248,6 +267,11 @@ class Machine:
             for device in self._olm.device_store.active_user_devices(user)
             if (user, device.id) != (self.user_id, self.device_id)
         ]
+
+    def keys_of(self, device: Device) -> DeviceKeys:
+        """What we know the device by."""
+        known = self._device(device)
+        return DeviceKeys(known.ed25519, known.curve25519)
 
     def without_session(self, devices: Iterable[Device]) -> list[Device]:
         """Those of the devices that we share no Olm session with."""
@@ -267,74 +291,6 @@ class Machine:
     def _device(self, device: Device) -> OlmDevice:
         user, device_id = device
         return self._olm.device_store[user][device_id]
-
-    # Sending
-
-    def rotate(self, room_id: str) -> None:
-        """The room's next message gets a new key."""
-        self._olm.outbound_group_sessions.pop(room_id, None)
-
-    def holders(self, room_id: str) -> set[Device]:
-        """The devices that were given the room's present key."""
-        session = self._olm.outbound_group_sessions.get(room_id)
-        return set() if session is None else set(session.users_shared_with)
-
-    def ensure_room_key(self, room_id: str) -> None:
-        """Makes a key for what we send into a room, where there is none or it served long enough."""
-        session = self._olm.outbound_group_sessions.get(room_id)
-        if session is not None:
-            session.max_messages, session.max_age = _ROTATION_MESSAGES, _ROTATION_AGE
-        if session is None or session.expired:
-            with self._stored():
-                self._olm.create_outbound_group_session(room_id)
-
-    def _room_key(self, room_id: str) -> Any:
-        session = self._olm.outbound_group_sessions.get(room_id)
-        if session is None:
-            raise StoreUnavailableError("the room's key was lost with what could not be stored; another try makes one")
-        return session
-
-    def room_key_messages(self, room_id: str, devices: Iterable[Device]) -> Iterator[tuple[list[Device], Json]]:
-        """The room's key, encrypted for each device that has an Olm session with us, in portions.
-
-        Each portion is the devices it serves and the `messages` of a `sendToDevice`. The Olm sessions are saved before
-        a portion is handed out, so that no message key is ever used twice.
-        """
-        session = self._room_key(room_id)
-        content = {
-            "algorithm": MEGOLM,
-            "room_id": room_id,
-            "session_id": session.id,
-            "session_key": session.session_key,
-        }
-        reachable = [d for d in devices if self._olm.session_store.get(self._device(d).curve25519) is not None]
-        for start in range(0, len(reachable), _DEVICES_PER_MESSAGE):
-            portion = reachable[start : start + _DEVICES_PER_MESSAGE]
-            messages: Json = {}
-            with self._stored():
-                for user, device_id in portion:
-                    device = self._device((user, device_id))
-                    olm_session = self._olm.session_store.get(device.curve25519)
-                    encrypted = self._olm._olm_encrypt(olm_session, device, "m.room_key", content)  # noqa: SLF001
-                    messages.setdefault(user, {})[device_id] = encrypted
-            yield portion, messages
-
-    def room_key_shared(self, room_id: str, devices: Iterable[Device]) -> None:
-        """The server took the portion."""
-        self._room_key(room_id).users_shared_with.update(devices)
-
-    def encrypt(self, room_id: str, event_type: str, content: Mapping[str, Any]) -> Json:
-        """The content of the `m.room.encrypted` event; the room's key must have been shared.
-
-        Relations are repeated outside, where the server can see them (specification, "Encrypting relations").
-        """
-        session = self._room_key(room_id)
-        session.mark_as_shared()
-        encrypted: Json = self._olm.group_encrypt(room_id, {"type": event_type, "content": dict(content)})
-        relation = content.get("m.relates_to")
-        if isinstance(relation, Mapping):
-            encrypted["m.relates_to"] = dict(relation)
-        return encrypted
 
 
 def _is_encrypted(event: object) -> bool:

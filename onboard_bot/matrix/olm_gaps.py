@@ -12,6 +12,15 @@ def forget_empty_sessions(olm: Olm) -> None:
         del sessions[sender_key]
 
 
+def newest_session(olm: Olm, sender_key: str) -> Any:
+    """The Olm session to send with; None where there is none.
+
+    nio goes by when they were used, in whichever direction. A session that the other side has lost may be used still,
+    for what was on its way, so that the newest is the one that both surely have.
+    """
+    return max(olm.session_store[sender_key], key=lambda session: session.creation_time, default=None)
+
+
 def new_fallback_key(olm: Olm, user_id: str, device_id: str) -> dict[str, Any]:
     """A key for whoever finds all one-time keys used, signed, as `keys/upload` wants it."""
     account = olm.account._account  # noqa: SLF001 - see above

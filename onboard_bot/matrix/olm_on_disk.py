@@ -43,7 +43,6 @@ class OlmOnDisk:
         self._pickle_key = store_key.hex()
         self._on_lost = on_lost
         self._on_trouble = on_trouble
-        self._seen: Any = None
         self._database: Any = None
         self._in_memory: Olm | None = None
         self._open()
@@ -62,10 +61,6 @@ class OlmOnDisk:
             store = GivenKeys(*self._whose, str(self._folder), pickle_key=self._pickle_key, database_name="olm.db")
             self._database = store.database
             self._in_memory = Olm(*self._whose, store)
-        # Which events used which message key is in memory alone, and no less true than before; nio bounds it.
-        if self._seen is None:
-            self._seen = self._in_memory.message_index_store
-        self._in_memory.message_index_store = self._seen
         return self._in_memory
 
     def close(self) -> None:

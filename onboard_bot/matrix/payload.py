@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from onboard_bot.store.inbox import Envelope
+
 Json = dict[str, Any]
 
 
@@ -41,19 +43,27 @@ class UndecryptableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Decrypted:
-    """What was inside an encrypted event."""
+    """What was inside an encrypted event.
+
+    Args:
+        type: Of the event.
+        content: Of the event.
+        envelope: Which message of whose device it was.
+    """
 
     type: str
     content: Json
+    envelope: Envelope
 
 
-def believed(payload: object, room_id: str, outer: Mapping[str, Any]) -> Decrypted:
+def believed(payload: object, room_id: str, outer: Mapping[str, Any], envelope: Envelope) -> Decrypted:
     """What a payload says, where it may say so.
 
     Args:
         payload: The parsed plaintext.
         room_id: The room that the encrypted event stood in.
         outer: The encrypted event's content; relations stand there in clear text.
+        envelope: What it was encrypted with.
 
     Raises:
         UndecryptableError: It is no event, or claims what an encrypted event cannot be.
@@ -71,4 +81,4 @@ def believed(payload: object, room_id: str, outer: Mapping[str, Any]) -> Decrypt
     content = {key: value for key, value in content.items() if key != "m.relates_to"}
     if "m.relates_to" in outer:
         content["m.relates_to"] = outer["m.relates_to"]
-    return Decrypted(event_type, content)
+    return Decrypted(event_type, content, envelope)

@@ -12,15 +12,22 @@ from onboard_bot.domain.roles import PowerLevels, read_power_levels
 from onboard_bot.matrix.client_api import ClientApi
 from onboard_bot.matrix.transport import Json
 from onboard_bot.onboarding.ports import UnreachableError
+from onboard_bot.store.transaction import Store
 
 _READERS = frozenset({"join", "invite"})
 
 
 class Rooms:
-    """Looks at rooms through the client-server API; raises what `Transport.call` raises."""
+    """Looks at rooms through the client-server API; raises what `Transport.call` raises.
 
-    def __init__(self, api: ClientApi) -> None:
+    Args:
+        api: Where it looks.
+        store: Remembers which of our rooms are encrypted. None for who only looks: what the server says is so.
+    """
+
+    def __init__(self, api: ClientApi, store: Store | None = None) -> None:
         self._api = api
+        self._store = store
         self._creates: dict[str, Json] = {}
         self._readers: dict[str, frozenset[str]] = {}
         self._encrypted: dict[str, bool] = {}
@@ -68,7 +75,13 @@ class Rooms:
         return readers
 
     async def is_encrypted(self, room_id: str) -> bool:
-        """Whether the room is encrypted; once it is, it stays so."""
+        """Whether the room is encrypted; once it is, it stays so, also if the server takes that back after a restart.
+
+        Raises:
+            StoreUnavailableError: It cannot be looked up, or not be kept.
+        """
+        if room_id not in self._encrypted and await self._was_encrypted(room_id):
+            self._encrypted[room_id] = True
         if not self._encrypted.get(room_id):
             changes = self._changes
             content = await self._api.state_event(room_id, "m.room.encryption")
@@ -76,8 +89,17 @@ class Rooms:
                 raise UnreachableError("a room's encryption without an algorithm")
             if content is None and changes != self._changes:
                 return await self.is_encrypted(room_id)  # it may have been turned on while the answer was on its way
+            if content is not None and self._store is not None:
+                async with self._store.transaction() as tx:
+                    await tx.rooms.encrypted(room_id)
             self._encrypted[room_id] = content is not None
         return self._encrypted[room_id]
+
+    async def _was_encrypted(self, room_id: str) -> bool:
+        if self._store is None:
+            return False
+        async with self._store.reading() as tx:
+            return await tx.rooms.was_encrypted(room_id)
 
     async def encryption_known(self, room_id: str) -> bool:
         """As `is_encrypted`, but a “no” is remembered until the room's state changes."""

@@ -41,6 +41,7 @@ class Sending:
         outgoing: Outgoing,
         *,
         only_for: str | None = None,
+        in_clear: bool = False,
     ) -> str:
         """The event's id.
 
@@ -48,7 +49,8 @@ class Sending:
             NotReadableError: Nobody could read it; or it is `only_for` somebody who could not, or the room is not
                 encrypted.
         """
-        return await self._to_its_end(self._send(room_id, event_type, content, outgoing, only_for))
+        in_clear = in_clear or event_type in _IN_CLEAR
+        return await self._to_its_end(self._send(room_id, event_type, content, outgoing, only_for, in_clear))
 
     async def redact(self, room_id: str, event_id: str, outgoing: Outgoing, *, reason: str) -> None:
         """Takes an event's content away; one that is gone already stays so."""
@@ -76,14 +78,20 @@ class Sending:
             task.exception()  # where the caller has gone nobody else would ask for it, and asyncio would complain
 
     async def _send(
-        self, room_id: str, event_type: str, content: Mapping[str, Any], outgoing: Outgoing, only_for: str | None
+        self,
+        room_id: str,
+        event_type: str,
+        content: Mapping[str, Any],
+        outgoing: Outgoing,
+        only_for: str | None,
+        in_clear: bool,  # noqa: FBT001 - as `send`
     ) -> str:
         async with self._locks[room_id]:
             if outgoing.tried_since is not None:
                 sent = await self._own_events.find(room_id, outgoing.label, since=outgoing.tried_since)
                 if sent is not None:
                     return sent
-            if event_type not in _IN_CLEAR and await self._rooms.encryption_known(room_id):
+            if not in_clear and await self._rooms.encryption_known(room_id):
                 readers = await self._rooms.readers(room_id)
                 content = await self._encryption.encrypt(room_id, readers, event_type, content, only_for=only_for)
                 event_type = "m.room.encrypted"

@@ -191,10 +191,10 @@ class OwnAccount:
         return Session(session["user_id"], session["device_id"], self._api.transport.token)
 
     def _password(self) -> SecretStr:
-        account = self._state.read_json(_ACCOUNT, *_ACCOUNT_HOLDS)
-        if account is None:
+        password = stored_password(self._state)
+        if password is None:
             raise self._lost()
-        return SecretStr(account["password"])
+        return password
 
     def _not_let_in(self) -> FatalError:
         """The password is not the account's; the next start must not take it for settled, both ways out stay open."""
@@ -216,6 +216,16 @@ class OwnAccount:
             " does not know its password. Two ways out: choose another bot.username, or put the account's password"
             " into a file and name it in bot.password_file.",
         )
+
+
+def stored_password(state: StateDir) -> SecretStr | None:
+    """The password of the bot's account, as remembered; None before the first start.
+
+    Raises:
+        FatalError: `state_unusable`.
+    """
+    account = state.read_json(_ACCOUNT, *_ACCOUNT_HOLDS)
+    return None if account is None else SecretStr(account["password"])
 
 
 def _read_password(path: Path) -> str:

@@ -3,15 +3,22 @@
 A key names what the job is about, so that the same intent twice is one job, and its message one message.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
+from onboard_bot.clock import Timestamp
+from onboard_bot.domain.devices import Standing
 from onboard_bot.domain.requests import Request
+from onboard_bot.store.inbox import RoomEvent
 from onboard_bot.store.jobs import NewJob
 
 SLOW_AFTER = 1.5
 CREDENTIALS_LIVE = 24 * 3600.0
+_DAY = 24 * 3600
+_HOUR = 3600
 
 
 class JobKind(StrEnum):
@@ -24,6 +31,11 @@ class JobKind(StrEnum):
     ERASE_CREDENTIALS = "erase_credentials"
     ANSWER_INVITATION = "answer_invitation"
     INVITE_ADMIN = "invite_admin"
+    HEAL_PERSON = "heal_person"
+    HEAL_DEVICE = "heal_device"
+    TELL_OF_SESSION = "tell_of_session"
+    ASK_AGAIN = "ask_again"
+    TELL_OF_IDENTITY = "tell_of_identity"
 
 
 def into_room(room_id: str) -> str:
@@ -31,14 +43,73 @@ def into_room(room_id: str) -> str:
     return f"room:{room_id}"
 
 
-def send(*, about: str, room_id: str, event_type: str, content: Mapping[str, Any]) -> NewJob:
-    """Say something that nobody asked for; `content` must hold no secret."""
+def send(*, about: str, room_id: str, event_type: str, content: Mapping[str, Any], in_clear: bool = False) -> NewJob:
+    """Say something that nobody asked for; `content` must hold no secret.
+
+    Args:
+        about: Names it; the same is said once.
+        room_id: Where.
+        event_type: Of the event.
+        content: Of the event.
+        in_clear: Whether it is for somebody who gets no keys. It does not wait for what others cannot read yet.
+    """
     return NewJob(
         JobKind.SEND,
         key=about,
-        lane=into_room(room_id),
-        payload={"room_id": room_id, "type": event_type, "content": dict(content)},
+        lane=about if in_clear else into_room(room_id),
+        payload={"room_id": room_id, "type": event_type, "content": dict(content), "in_clear": in_clear},
     )
+
+
+def turn_away(event: RoomEvent, standing: Standing, content: Mapping[str, Any], *, now: Timestamp) -> NewJob:
+    """Tell somebody why their command is not obeyed: once for each device; in clear text, once a day.
+
+    Args:
+        event: The command.
+        standing: Of the device that it came from.
+        content: What they are told.
+        now: This moment.
+    """
+    if standing is Standing.UNKNOWN or event.envelope is None:
+        about = event.event_id if standing is Standing.UNKNOWN else f"{event.sender}:{int(now // _DAY)}"
+    else:
+        about = f"{event.sender}:{event.envelope.sender_key}"
+    room_id = event.room_id
+    return send(
+        about=f"{standing}:{about}", room_id=room_id, event_type="m.room.message", content=content, in_clear=True
+    )
+
+
+def tell_of_identity(user_id: str, master_key: str, changed_to: str) -> NewJob:
+    """Tell the admin room that a person's identity is another one."""
+    key = f"identity:{user_id}:{changed_to}"
+    payload = {"user_id": user_id, "master_key": master_key, "changed_to": changed_to}
+    return NewJob(JobKind.TELL_OF_IDENTITY, key=key, lane=key, payload=payload)
+
+
+def heal_device(user_id: str, device_id: str, *, now: Timestamp) -> NewJob:
+    """Start the session with a device over; once an hour."""
+    return NewJob(
+        JobKind.HEAL_DEVICE,
+        key=f"start over:{user_id}:{device_id}:{int(now // _HOUR)}",
+        lane=f"start over:{user_id}:{device_id}",
+        payload={"user_id": user_id, "device_id": device_id},
+    )
+
+
+def tell_of_session(user_id: str, device_id: str, messages: Mapping[str, Any]) -> NewJob:
+    """Tell a device of its new session with us."""
+    return NewJob(
+        JobKind.TELL_OF_SESSION,
+        key=f"session:{digest_of(messages)}",
+        lane=f"start over:{user_id}:{device_id}",
+        payload={"user_id": user_id, "device_id": device_id, "messages": dict(messages)},
+    )
+
+
+def digest_of(messages: Mapping[str, Any]) -> str:
+    """Names messages by what is in them: no ciphertext is ever made twice."""
+    return hashlib.sha256(json.dumps(messages, sort_keys=True).encode()).hexdigest()[:40]
 
 
 def slow_sign(request: Request) -> NewJob:

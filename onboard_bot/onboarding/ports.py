@@ -3,12 +3,14 @@
 The adapter in `matrix/` fits it, and so does the fake of the flow tests.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from onboard_bot.clock import Timestamp
+from onboard_bot.domain.devices import Standing
 from onboard_bot.domain.roles import PowerLevels
+from onboard_bot.store.inbox import Envelope
 
 
 class UnreachableError(Exception):
@@ -106,6 +108,7 @@ class Sender(Protocol):
         outgoing: Outgoing,
         *,
         only_for: str | None = None,
+        in_clear: bool = False,
     ) -> str:
         """The event's id.
 
@@ -115,6 +118,7 @@ class Sender(Protocol):
             content: Of the event.
             outgoing: See there.
             only_for: A person who must be able to read it, and nobody without the room's keys may.
+            in_clear: Whether it goes out unencrypted also where the room is encrypted.
 
         Raises:
             NotReadableError: It did not go out, see there.
@@ -123,6 +127,30 @@ class Sender(Protocol):
 
     async def redact(self, room_id: str, event_id: str, outgoing: Outgoing, *, reason: str) -> None:
         """Takes an event's content away; one that is gone already stays so."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class NamedDevice:
+    """What an event says of the device that it comes from: its id, and its Curve25519 key."""
+
+    device_id: str | None
+    sender_key: str | None
+
+
+class SessionRepair(Protocol):
+    """Starts encrypted sessions with people's devices over."""
+
+    async def devices_of(self, user_id: str, named: Sequence[NamedDevice]) -> list[str]:
+        """The devices of a person that are meant; all that get keys from us, where none of theirs is."""
+        ...
+
+    async def start_over(self, user_id: str, device_id: str) -> Mapping[str, Any] | None:
+        """A new session, stored, and the messages that tell the device of it; None where the device has no key."""
+        ...
+
+    async def tell(self, messages: Mapping[str, Any], *, transaction_id: str) -> bool:
+        """Sends such messages; False where they are of a device that we gave up."""
         ...
 
 
@@ -143,6 +171,18 @@ class RoomView(Protocol):
 
     async def membership(self, room_id: str, user_id: str) -> str:
         """`join`, `invite`, `leave`, `ban` or `knock`."""
+        ...
+
+    async def encryption_known(self, room_id: str) -> bool:
+        """Whether the room is encrypted."""
+        ...
+
+
+class DeviceView(Protocol):
+    """Looks at people's devices."""
+
+    async def standing(self, user_id: str, envelope: Envelope) -> Standing:
+        """How the device that an encrypted event came from stands to the event's sender, now."""
         ...
 
 

@@ -22,10 +22,12 @@ from onboard_bot.state_dir import KEY_BYTES
 
 DATABASE = "onboard.db"
 SESSION = "session.json"
+_SEEDS = ("user_id", "master", "self_signing", "user_signing")
 _JSON_HOLDS = {
     "account.json": ("username", "password", "registered"),
     SESSION: ("device_id",),
-    "cross_signing.json": ("user_id", "master", "self_signing", "user_signing"),
+    "cross_signing.json": _SEEDS,
+    "cross_signing.pending.json": _SEEDS,  # of a reset that may have come to its end on the server
 }
 _KEY = "secrets.key"
 MEMBERS = (DATABASE, *_JSON_HOLDS, _KEY)

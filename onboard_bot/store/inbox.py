@@ -1,6 +1,7 @@
 """Owns the events that somebody meant for the bot, from their arrival to their effect."""
 
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
 
 from sqlalchemy import select, update
@@ -12,18 +13,41 @@ from onboard_bot.store.tables import inbox
 
 
 @dataclass(frozen=True, slots=True)
-class RoomEvent:
-    """An event of a room's timeline, decrypted.
+class Envelope:
+    """Which message of whose device an encrypted event was.
 
-    `encrypted` says whether it came encrypted; the content is then what was inside.
+    Args:
+        sender_key: The device's Curve25519 key.
+        fingerprint: The Ed25519 key that came with the room's key.
+        session_id: Of the Megolm session.
+        index: Of the message in it; the same one twice is a replay.
     """
+
+    sender_key: str
+    fingerprint: str
+    session_id: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoomEvent:
+    """An event of a room's timeline, decrypted; `envelope` is None where it came in clear."""
 
     event_id: str
     room_id: str
     sender: str
     type: str
     content: dict[str, Any]
-    encrypted: bool
+    envelope: Envelope | None = None
+
+
+class Arrival(Enum):
+    """What an event is to the inbox."""
+
+    NEW = auto()
+    KNOWN = auto()
+    REPLAY = auto()
+    """Another event with what one of the same sender held."""
 
 
 class Inbox:
@@ -33,21 +57,32 @@ class Inbox:
         self._connection = connection
         self.filled = False
 
-    async def accept(self, event: RoomEvent, *, now: Timestamp) -> bool:
-        """Keeps an event; False where it arrived before."""
+    async def accept(self, event: RoomEvent, *, now: Timestamp) -> Arrival:
+        """Keeps an event that is new.
+
+        A replay is one of the same sender: somebody who repeats another's words first must not make those a replay.
+        """
+        envelope = event.envelope
         row = insert(inbox).values(
             event_id=event.event_id,
             room_id=event.room_id,
             sender=event.sender,
             type=event.type,
             content=event.content,
-            encrypted=event.encrypted,
+            encrypted=envelope is not None,
+            sender_key=None if envelope is None else envelope.sender_key,
+            fingerprint=None if envelope is None else envelope.fingerprint,
+            session_id=None if envelope is None else envelope.session_id,
+            message_index=None if envelope is None else envelope.index,
             received_at=now,
             done=False,
         )
-        result = await self._connection.execute(row.on_conflict_do_nothing(index_elements=["event_id"]))
-        self.filled = self.filled or result.rowcount == 1
-        return result.rowcount == 1
+        result = await self._connection.execute(row.on_conflict_do_nothing())
+        if result.rowcount == 1:
+            self.filled = True
+            return Arrival.NEW
+        known = await self._connection.scalar(select(inbox.c.seq).where(inbox.c.event_id == event.event_id))
+        return Arrival.REPLAY if known is None else Arrival.KNOWN
 
     async def next_open(self) -> RoomEvent | None:
         """The oldest event that had no effect yet."""
@@ -55,7 +90,10 @@ class Inbox:
         row = (await self._connection.execute(query)).first()
         if row is None:
             return None
-        return RoomEvent(row.event_id, row.room_id, row.sender, row.type, row.content, row.encrypted)
+        envelope = None
+        if row.session_id is not None:
+            envelope = Envelope(row.sender_key, row.fingerprint, row.session_id, row.message_index)
+        return RoomEvent(row.event_id, row.room_id, row.sender, row.type, row.content, envelope)
 
     async def close(self, event_id: str) -> bool:
         """The event has its effect in this transaction; False where it had it before.

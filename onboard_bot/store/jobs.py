@@ -192,6 +192,15 @@ class Jobs:
             .values(state=state, finished_at=now, last_error=error and error[:500], payload={})
         )
 
+    async def hasten(self, key: str, *, until: Timestamp) -> None:
+        """An intent that no try has begun for is due at this moment, if it was due later."""
+        await self._connection.execute(
+            update(jobs)
+            .where(jobs.c.key == key, jobs.c.state == "open", jobs.c.attempts == 0, jobs.c.run_after > until)
+            .values(run_after=until)
+        )
+        self.added = True
+
     async def withdraw(self, key: str, *, now: Timestamp) -> None:
         """Takes an intent back that no try has begun for."""
         await self._connection.execute(

@@ -75,6 +75,15 @@ class Rooms:
         """The room is of no use any more."""
         await self._connection.execute(delete(rooms).where(rooms.c.marker == marker))
 
+    async def was_encrypted(self, room_id: str) -> bool:
+        """Whether one of our rooms is encrypted for good; those that the bot makes are, from the beginning."""
+        ours = select(rooms.c.room_id).where(rooms.c.room_id == room_id, rooms.c.encrypted | rooms.c.made_by_bot)
+        return await self._connection.scalar(ours) is not None
+
+    async def encrypted(self, room_id: str) -> None:
+        """It is, from now on, whatever anybody says of it later."""
+        await self._connection.execute(update(rooms).where(rooms.c.room_id == room_id).values(encrypted=True))
+
     async def first_join(self, room_id: str) -> str | None:
         """The event by which the bot came into the room; None where its arrival was not seen yet."""
         query = select(joins.c.event_id).where(joins.c.room_id == room_id)

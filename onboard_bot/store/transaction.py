@@ -11,6 +11,7 @@ from onboard_bot.clock import Clock, Timestamp
 from onboard_bot.domain.audit import Entry
 from onboard_bot.store.audit import Audit
 from onboard_bot.store.engine import Database
+from onboard_bot.store.identities import Identities
 from onboard_bot.store.inbox import Inbox
 from onboard_bot.store.jobs import Jobs, NewJob
 from onboard_bot.store.journal import Journal
@@ -20,6 +21,7 @@ from onboard_bot.store.requests import Requests
 from onboard_bot.store.rooms import Rooms
 from onboard_bot.store.trouble import StoreUnavailableError
 from onboard_bot.store.undecrypted import Undecrypted
+from onboard_bot.store.withheld import WithheldKeys
 
 
 class Transaction:
@@ -32,6 +34,8 @@ class Transaction:
         self.inbox = Inbox(connection)
         self.rooms = Rooms(connection)
         self.undecrypted = Undecrypted(connection)
+        self.withheld = WithheldKeys(connection)
+        self.identities = Identities(connection)
         self.requests = Requests(connection)
         self.jobs = Jobs(connection)
         self.audit = Audit(connection, entropy)

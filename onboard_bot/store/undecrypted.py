@@ -1,11 +1,15 @@
-"""Owns encrypted events whose key has not arrived yet: so many of one person, so many altogether."""
+"""Owns encrypted events whose key has not arrived yet: so many of one person, so many altogether.
+
+Whose sender was asked to type them again: those wait on, until the sender does.
+"""
 
 import json
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -20,11 +24,31 @@ _LARGEST = 100_000
 
 @dataclass(frozen=True, slots=True)
 class KeptEvent:
-    """A raw `m.room.encrypted` event, the room it stood in, and whose it is."""
+    """A raw `m.room.encrypted` event, the room it stood in, and whose it is.
+
+    Args:
+        room_id: The room.
+        sender: Whose.
+        event: As it came.
+        received_at: When it came.
+        asked_at: When its sender was asked to type it again, if they were.
+    """
 
     room_id: str
     sender: str
     event: dict[str, Any]
+    received_at: Timestamp = field(default=0.0, compare=False)
+    asked_at: Timestamp | None = field(default=None, compare=False)
+
+    @property
+    def event_id(self) -> str:
+        """The event's."""
+        return str(self.event["event_id"])
+
+    @property
+    def session_id(self) -> str:
+        """Of the Megolm session whose key is missing."""
+        return str(self.event["content"]["session_id"])
 
 
 class Undecrypted:
@@ -63,8 +87,24 @@ class Undecrypted:
 
     async def all(self) -> list[KeptEvent]:
         """Every kept event, oldest first."""
-        rows = await self._connection.execute(select(undecrypted).order_by(undecrypted.c.received_at))
-        return [KeptEvent(row.room_id, row.event["sender"], row.event) for row in rows]
+        return await self._those()
+
+    async def of_session(self, sender: str, session_id: str) -> list[KeptEvent]:
+        """Somebody's events that wait for one key, oldest first."""
+        return [kept for kept in await self._those(undecrypted.c.session_id == session_id) if kept.sender == sender]
+
+    async def in_room(self, room_id: str, sender: str) -> list[KeptEvent]:
+        """Somebody's events in one room, oldest first."""
+        return [kept for kept in await self._those(undecrypted.c.room_id == room_id) if kept.sender == sender]
+
+    async def of_person(self, sender: str) -> list[KeptEvent]:
+        """All events of one person, oldest first."""
+        return [kept for kept in await self._those() if kept.sender == sender]
+
+    async def _those(self, *which: ColumnElement[bool]) -> list[KeptEvent]:
+        query = select(undecrypted).where(*which).order_by(undecrypted.c.received_at)
+        rows = await self._connection.execute(query)
+        return [KeptEvent(r.room_id, r.event["sender"], r.event, r.received_at, r.asked_at) for r in rows]
 
     async def _by_sender(self) -> defaultdict[str, list[str]]:
         if self._waiting is None:
@@ -73,9 +113,22 @@ class Undecrypted:
                 self._waiting[kept.sender].append(kept.event["event_id"])
         return self._waiting
 
-    async def forget_before(self, moment: Timestamp) -> None:
-        """Gives up on what has waited for too long."""
-        await self._connection.execute(delete(undecrypted).where(undecrypted.c.received_at < moment))
+    async def asked(self, event_ids: Collection[str], *, now: Timestamp) -> None:
+        """Their sender is being asked to type these again."""
+        query = update(undecrypted).where(undecrypted.c.event_id.in_(event_ids))
+        await self._connection.execute(query.values(asked_at=now))
+
+    async def typed_again(self, room_id: str, sender: str, *, at: Timestamp) -> None:
+        """The sender said something readable: what they were asked about before is not waited for any longer."""
+        asked = (undecrypted.c.room_id == room_id) & (undecrypted.c.asked_at < at)
+        for kept in await self._those(asked):
+            if kept.sender == sender:
+                await self.drop(kept.event_id)
+
+    async def forget_before(self, moment: Timestamp, *, asked_before: Timestamp) -> None:
+        """Gives up on what has waited for too long, and on what its sender has long been asked about."""
+        late = (undecrypted.c.received_at < moment) | (undecrypted.c.asked_at < asked_before)
+        await self._connection.execute(delete(undecrypted).where(late))
 
     async def drop(self, event_id: str) -> None:
         """The event could be read after all."""

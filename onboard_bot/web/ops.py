@@ -14,7 +14,12 @@ def ops_app(health: Health, clock: Clock) -> web.Application:
 
     async def readyz(_request: web.Request) -> web.Response:
         missing = health.missing(clock.now())
-        answer = {"ready": not missing, "missing": missing, "waiting_for": health.waiting_for}
+        answer = {
+            "ready": not missing,
+            "missing": missing,
+            "waiting_for": health.waiting_for,
+            "identity": health.identity,
+        }
         return web.json_response(answer, status=503 if missing else 200)
 
     app = web.Application()

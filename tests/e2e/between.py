@@ -62,6 +62,8 @@ After = Callable[[Passing], Awaitable[None]]
 """Sees a request that the server has answered, before the answer goes out."""
 Halfway = Callable[[Passing], Awaitable[None]]
 """Sees a request whose answer is out to its middle: status line, headers (with the true length), half of the body."""
+Alter = Callable[[Passing, bytes], bytes]
+"""Makes another body of the one that the server answered with."""
 
 
 async def _nothing_before(_: Passing) -> None:
@@ -70,6 +72,10 @@ async def _nothing_before(_: Passing) -> None:
 
 async def _nothing_after(_: Passing) -> None:
     return None
+
+
+def _as_it_is(_: Passing, body: bytes) -> bytes:
+    return body
 
 
 class Between:
@@ -82,6 +88,7 @@ class Between:
         self.before: Before = _nothing_before
         self.after: After = _nothing_after
         self.halfway: Halfway = _nothing_after
+        self.alter: Alter = _as_it_is
         self.rewrite: Callable[[str], str] = str
         """Makes another path and query of what is asked."""
 
@@ -92,6 +99,7 @@ class Between:
     def leave_alone(self) -> None:
         """Nobody steps in any more."""
         self.before, self.after, self.halfway = _nothing_before, _nothing_after, _nothing_after
+        self.alter = _as_it_is
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
@@ -141,6 +149,7 @@ class Between:
         except aiohttp.ClientConnectionError:
             return web.Response(status=502, text="<html>Bad Gateway</html>", content_type="text/html")
         await self.after(passing)
+        content = self.alter(passing, content)
         kept = {name: value for name, value in answer.headers.items() if name.lower() not in _NOT_PASSED_ON}
         if self.halfway is _nothing_after:
             return web.Response(status=answer.status, body=content, headers=kept)

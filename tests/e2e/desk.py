@@ -14,6 +14,7 @@ from tests.e2e.person import Person, Seen, has_account, signed_in, somebody, uni
 from tests.e2e.server_view import ServerView
 
 PASSWORD = re.compile(r"`([^`]*)`")
+UNASKED = "⚠️ This room is not encrypted."
 
 
 @dataclass
@@ -61,10 +62,14 @@ class Desk:
         return [e for e in await self.said_after(event_id) if e.type == "m.room.message"]
 
     async def said_after(self, event_id: str) -> list[Seen]:
-        """What the bot said and did in the room since an event, up to the answer to a question asked now."""
+        """What the bot said and did in the room since an event, up to the answer to a question asked now.
+
+        Without the warning that the room is in clear, which comes once and at its own time.
+        """
         last = await self._all_said()
         await self.admin.until(lambda: any(e.event_id == event_id for e in self.admin.seen), why="the event itself")
-        return [e for e in self.admin.said_by(self.bot_id, self.room_id, after=event_id) if e != last]
+        said = [e for e in self.admin.said_by(self.bot_id, self.room_id, after=event_id) if e != last]
+        return [e for e in said if not e.body.startswith(UNASKED)]
 
     def answers(self) -> list[tuple[str, dict[str, Any]]]:
         """Each answered command in the order in which its answer came, alone or in a list, and what it says."""

@@ -19,7 +19,7 @@ from onboard_bot.homeserver.port import NewAccount
 from onboard_bot.homeserver.secret import SecretFile
 from onboard_bot.homeserver.synapse import SharedSecretBackend
 from onboard_bot.matrix.client_api import ClientApi
-from onboard_bot.matrix.cross_signing import SEED_BYTES, USAGES, Identity, sign_own_device
+from onboard_bot.matrix.cross_signing import SEED_BYTES, USAGES, Identity, sign_own_device, upload_identity
 from onboard_bot.matrix.transport import Transport
 
 CONTENT_KEY = "io.github.onboard_bot"
@@ -73,6 +73,24 @@ class Person:
     @property
     def user_id(self) -> str:
         return str(self.client.user_id)
+
+    async def sign(self) -> None:
+        """Signs this device with the person's identity, which the server gets where it has none."""
+        async with aiohttp.ClientSession() as http:
+            await sign_own_device(self._api(http), _Signer(self.client), self.identity)
+
+    async def reset_identity(self) -> None:
+        """Takes another identity, and signs this device with that."""
+        self.identity = _new_identity(self.user_id)
+        device_id, password = str(self.client.device_id), SecretStr(PASSWORD)
+        async with aiohttp.ClientSession() as http:
+            await upload_identity(self._api(http), self.identity, device_id, password, replacing=True)
+        await self.sign()
+
+    def _api(self, http: aiohttp.ClientSession) -> ClientApi:
+        transport = Transport(http, self.client.homeserver)
+        transport.token = SecretStr(self.client.access_token)
+        return ClientApi(transport)
 
     async def turn(self, *, timeout_ms: int = 0) -> None:
         """One sync with everything that nio's own loop does beside it."""
@@ -281,6 +299,21 @@ class _Signer:
         assert self._client.olm is not None
         return str(self._client.olm.account.sign(text))
 
+    @property
+    def device_keys(self) -> dict[str, Any]:
+        assert self._client.olm is not None
+        own, device = self._client.olm.account.identity_keys, self.device_id
+        return {
+            "user_id": str(self._client.user_id),
+            "device_id": device,
+            "algorithms": list(self._client.olm._algorithms),
+            "keys": {f"{kind}:{device}": own[kind] for kind in ("curve25519", "ed25519")},
+        }
+
+
+def _new_identity(user_id: str) -> Identity:
+    return Identity(user_id, {usage: secrets.token_bytes(SEED_BYTES) for usage in USAGES})
+
 
 def unique(name: str) -> str:
     """A localpart that no other test has."""
@@ -325,18 +358,14 @@ async def signed_in(
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     config = AsyncClientConfig(store_sync_tokens=False, pickle_key="tests")
     client = AsyncClient(homeserver, user_id, store_path=str(folder), config=config)
-    identity = identity or Identity(user_id, {usage: secrets.token_bytes(SEED_BYTES) for usage in USAGES})
-    person = Person(client, identity)
+    person = Person(client, identity or _new_identity(user_id))
     living: asyncio.Task[None] | None = None
     try:
         response = await client.login(password, device_name="tests")
         assert isinstance(response, LoginResponse), response
         await person.turn()
         if cross_sign:
-            async with aiohttp.ClientSession() as http:
-                transport = Transport(http, homeserver)
-                transport.token = SecretStr(client.access_token)
-                await sign_own_device(ClientApi(transport), _Signer(client), identity)  # type: ignore[arg-type]
+            await person.sign()
         living = asyncio.create_task(person.live())
         yield person
     finally:

@@ -1,7 +1,9 @@
 """`check` as an operator runs it: before the first start, beside a running bot, against every kind of wrong server."""
 
 import asyncio
+import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -23,8 +25,11 @@ from onboard_bot.homeserver.port import NewAccount, SessionWish
 from onboard_bot.homeserver.secret import SecretFile
 from onboard_bot.homeserver.synapse import SharedSecretBackend
 from onboard_bot.matrix.client_api import ClientApi
+from onboard_bot.matrix.cross_signing import SEED_BYTES, USAGES, Identity, sign_own_device
+from onboard_bot.matrix.machine import Machine
 from onboard_bot.matrix.transport import Transport
 from onboard_bot.state_dir import StateDir
+from tests.e2e.person import ENCRYPTION
 from tests.fakes import wrong_servers
 from tests.fakes.wrong_servers import Wrong, nobody_listens, speaks, wrong_server
 
@@ -92,7 +97,6 @@ def written(folder: Path, synapse: RunningSynapse, **sections: dict[str, Any]) -
         "homeserver": {"url": synapse.url, "shared_secret_file": str(synapse.secret_file)},
         "bot": {"username": BOT, "state_dir": str(folder / "state")},
         "admin_room": {"admins": [f"@{ADMIN}:{synapse.server_name}"]},
-        "encryption": {"unsigned_devices": "allow"},
     }
     for name, values in sections.items():
         config[name] = config.get(name, {}) | values
@@ -159,6 +163,7 @@ async def place(synapse: RunningSynapse, tmp_path_factory: pytest.TempPathFactor
             bot_token = SecretStr(session["access_token"])
             (room_id,) = await client(http, synapse, bot_token).joined_rooms()
             joined = await wait_to_join(client(http, synapse, admin_token), room_id)
+            await verify_device(client(http, synapse, admin_token), admin, folder / "admin")
             yield Place(
                 synapse, folder / "state", joined, admin, session["user_id"], admin_token, bot_token, health=health
             )
@@ -176,6 +181,17 @@ async def wait_to_join(api: ClientApi, room_id: str) -> str:
             last = error
             await asyncio.sleep(0.1)
     raise last
+
+
+async def verify_device(api: ClientApi, user_id: str, folder: Path) -> None:
+    """What a client does that its owner has verified."""
+    folder.mkdir()  # noqa: ASYNC240 - a test's own folder
+    machine = Machine(user_id, "CHECKED", folder, b"k" * 32)
+    try:
+        await api.keys_upload(machine.keys_to_upload() or {})
+        await sign_own_device(api, machine, Identity(user_id, {usage: os.urandom(SEED_BYTES) for usage in USAGES}))
+    finally:
+        machine.close()
 
 
 def beside(place: Place, folder: Path, **sections: dict[str, Any]) -> Path:
@@ -198,6 +214,7 @@ async def test_before_the_first_start_everything_is_said_to_be_made_and_nothing_
     assert result.lines == result.beginning("OK")
     assert "will be made at the first start" in result.line("OK bot.username")
     assert "will be made at the first start" in result.line("OK admin_room")
+    assert "will be made at the first start" in result.line("OK identity")
     assert any("was proved, and nobody was created" in line for line in result.lines)
     assert await count() == before
     assert not (tmp_path / "state").exists()
@@ -298,8 +315,61 @@ async def test_beside_a_running_bot_all_is_well(place: Place, tmp_path: Path) ->
     assert result.lines == result.beginning("OK")
     assert place.bot in result.line("OK bot.username")
     assert place.room_id in result.line("OK admin_room")
-    assert place.room_id in result.line("OK encryption")
+    assert place.room_id in result.line("OK encryption: ")
+    assert "signed by its own identity" in result.line("OK identity: ")
     assert await asyncio.to_thread(is_ready, place.health)
+
+
+async def test_whoever_may_approve_and_has_verified_no_device_is_a_warning_and_only_under_refuse(
+    place: Place, http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    name = f"unverified-{os.urandom(4).hex()}"
+    user_id, token = await new_session(http, place.synapse, name)
+    owner, person = client(http, place.synapse, place.admin_token), client(http, place.synapse, token)
+    room_id = await owner.create_room({"preset": "public_chat", "initial_state": [ENCRYPTION]})
+    for member in (client(http, place.synapse, place.bot_token), person):
+        await member.join(room_id)
+    levels = await owner.state_event(room_id, "m.room.power_levels")
+    assert levels is not None
+    config = beside(place, tmp_path, admin_room={"room": room_id})
+    quiet = await checked(config)  # who may not approve is nobody's business
+    assert not quiet.beginning("WARN encryption.unsigned_devices")
+
+    levels["users"][user_id] = 50
+    await owner.set_state(room_id, "m.room.power_levels", levels)
+    result = await checked(config)
+    assert result.status == 0
+    line = result.line("WARN encryption.unsigned_devices: ")
+    assert f"{user_id} has no cross-signing identity" in line
+    assert "until they have verified a device" in line
+
+    allowed = await checked(
+        beside(place, tmp_path, admin_room={"room": room_id}, encryption={"unsigned_devices": "allow"})
+    )
+    assert user_id not in "".join(allowed.lines)
+    assert allowed.line("WARN encryption.unsigned_devices: allow: everybody's devices are served")
+
+    await verify_device(person, user_id, tmp_path / "device")
+    config = beside(place, tmp_path, admin_room={"room": room_id})
+    assert not (await checked(config)).beginning("WARN encryption.unsigned_devices")
+
+
+async def test_seeds_that_are_gone_or_not_those_of_the_server_fail_and_nothing_is_changed(
+    place: Place, tmp_path: Path
+) -> None:
+    state = tmp_path / "state"
+    shutil.copytree(place.state, state)
+    (state / "cross_signing.json").unlink()
+    result = await checked(written(tmp_path, place.synapse))
+    assert result.status == 1
+    assert "its seeds are not in the state directory" in result.line("FAIL identity_mismatch: ")
+    before = {path: path.read_bytes() for path in state.rglob("*.json")}
+    seeds = json.loads((place.state / "cross_signing.json").read_text())
+    (state / "cross_signing.json").write_text(json.dumps(seeds | {"master": seeds["user_signing"]}))
+    result = await checked(written(tmp_path, place.synapse))
+    assert "has another cross-signing identity of" in result.line("FAIL identity_mismatch: ")
+    (state / "cross_signing.json").unlink()
+    assert {path: path.read_bytes() for path in state.rglob("*.json")} == before
 
 
 async def test_an_admin_who_has_not_come_yet_is_a_warning(place: Place, tmp_path: Path) -> None:

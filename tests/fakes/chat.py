@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from onboard_bot.chat.messages import CONTENT_KEY
+from onboard_bot.domain.devices import Standing
 from onboard_bot.domain.roles import PowerLevels, read_power_levels
 from onboard_bot.onboarding.ports import NotReadableError, Outgoing, RefusedError
+from onboard_bot.store.inbox import Envelope
 
 BOT = "@onboard:example.org"
 
@@ -31,6 +33,13 @@ class Said:
     type: str
     content: dict[str, Any]
     removed_because: str | None = None
+    device: str | None = None
+    """Which of the sender's devices encrypted it; None in clear text."""
+
+    @property
+    def number(self) -> int:
+        """Counted from the first event on."""
+        return int(self.event_id.removeprefix("$event"))
 
     @property
     def body(self) -> str:
@@ -80,7 +89,7 @@ async def _nothing_happens(_name: str) -> None:
 
 
 class FakeChat:
-    """Fits the ports `Sender`, `RoomView`, `DirectRooms` and `Membership`.
+    """Fits the ports `Sender`, `RoomView`, `DeviceView`, `DirectRooms` and `Membership`.
 
     Args:
         own_user_id: Whose calls these are.
@@ -95,6 +104,8 @@ class FakeChat:
         """Whether what is said can be read by everybody on the way."""
         self.without_devices: set[str] = set()
         """People who could read nothing that is encrypted."""
+        self.standings: dict[tuple[str, str], Standing] = {}
+        """How devices stand to their owners, if they are not signed by them."""
         self._direct: dict[str, str] = {}
         self._sent: dict[tuple[str, str, str], str] = {}
         self._labelled: dict[tuple[str, str], str] = {}
@@ -114,10 +125,13 @@ class FakeChat:
         """The next calls of this method fail, with their effect (`after`) or without it."""
         self._failures += [_Failure(call, error, after)] * times
 
-    def put(self, room_id: str, sender: str, event_type: str, content: Mapping[str, Any]) -> Said:
-        """An event stands in a room, whoever sent it."""
+    def put(
+        self, room_id: str, sender: str, event_type: str, content: Mapping[str, Any], *, device: str | None = None
+    ) -> Said:
+        """An event stands in a room, whoever sent it, from whichever device."""
         self._events += 1
-        event = Said(f"$event{self._events}", room_id, sender, event_type, copy.deepcopy(dict(content)))
+        event_id = f"$event{self._events}"
+        event = Said(event_id, room_id, sender, event_type, copy.deepcopy(dict(content)), device=device)
         self.rooms[room_id].events.append(event)
         return event
 
@@ -138,6 +152,7 @@ class FakeChat:
         outgoing: Outgoing,
         *,
         only_for: str | None = None,
+        in_clear: bool = False,
     ) -> str:
         """Says something, once per room and transaction id; what may be there already is looked for."""
         async with self._call("send"):
@@ -153,7 +168,9 @@ class FakeChat:
                 return self._labelled[room_id, outgoing.label]
             key = (room_id, event_type, outgoing.transaction_id)
             if key not in self._sent:
-                self._sent[key] = self.put(room_id, self.own_user_id, event_type, content).event_id
+                device = None if in_clear or self.unencrypted else "BOT"
+                said = self.put(room_id, self.own_user_id, event_type, content, device=device)
+                self._sent[key] = said.event_id
                 self._labelled |= dict.fromkeys(
                     [(room_id, label) for label in (outgoing.label, *outgoing.also)], self._sent[key]
                 )
@@ -198,6 +215,16 @@ class FakeChat:
         """How somebody stands to a room."""
         async with self._call("membership"):
             return self._joined(room_id).members.get(user_id, "leave")
+
+    async def encryption_known(self, room_id: str) -> bool:  # noqa: ARG002 - all or none are
+        """Whether a room is encrypted."""
+        async with self._call("encryption_known"):
+            return not self.unencrypted
+
+    async def standing(self, user_id: str, envelope: Envelope) -> Standing:
+        """How a device stands to its owner, now."""
+        async with self._call("standing"):
+            return self.standings.get((user_id, envelope.sender_key), Standing.SIGNED)
 
     async def join(self, room: str) -> str:
         """Joins."""

@@ -1,16 +1,20 @@
 """The parts of a bot whose process can die at any step: around every commit and every call to the homeserver."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
 
 from pydantic import SecretStr
 
 from onboard_bot.homeserver.port import AccountSession, CreatedAccount, NewAccount
 from onboard_bot.homeserver.synapse import SharedSecretBackend
+from onboard_bot.matrix.payload import Decrypted
+from onboard_bot.store.inbox import Envelope
 from onboard_bot.store.sealing import Sealer
 from onboard_bot.store.transaction import Store, Transaction
-from tests.fakes.chat import BOT, Step
+from tests.fakes.chat import BOT, FakeChat, Step
 
 
 class Fate:
@@ -96,10 +100,21 @@ class WatchedSealer(Sealer):
         return super().seal(secret, belongs_to=belongs_to)
 
 
-class DeafMachine:
-    """Intake's encryption, in rooms where nothing is encrypted."""
+class GlassMachine:
+    """Intake's encryption, through which everybody sees: what stands in the room is what was said."""
 
     user_id = BOT
+    broken = SimpleNamespace(devices=set[str]())
+
+    def __init__(self, chat: FakeChat) -> None:
+        self._chat = chat
+
+    def decrypt(self, _room_id: str, event: Mapping[str, Any]) -> Decrypted:
+        """What was said, and by which device; copies keep the message index of what they are copied from."""
+        said = self._chat.event(event["content"]["ciphertext"])
+        assert said.device is not None
+        envelope = Envelope(said.device, f"fingerprint of {said.device}", f"{said.sender} {said.device}", said.number)
+        return Decrypted(said.type, said.content, envelope)
 
     def receive(self, _body: object) -> bool:
         """No keys arrive."""

@@ -16,6 +16,7 @@ from typing import Any, cast
 import aiohttp
 from sqlalchemy import text
 
+from onboard_bot.chat.admission import Admission
 from onboard_bot.chat.dispatch import Dispatch, Manners
 from onboard_bot.chat.incoming import BotNames
 from onboard_bot.chat.replies import StatusReport
@@ -26,6 +27,7 @@ from onboard_bot.jobs.answer import Answer
 from onboard_bot.jobs.create_account import CreateAccount
 from onboard_bot.jobs.credentials import DeliverCredentials, EraseCredentials
 from onboard_bot.jobs.effect import Effect
+from onboard_bot.jobs.identity import TellOfIdentity
 from onboard_bot.jobs.invitations import AnswerInvitation, InviteAdmin
 from onboard_bot.jobs.outgoing import Naming, Restoration
 from onboard_bot.jobs.runner import Runner
@@ -45,7 +47,7 @@ from onboard_bot.store.transaction import Store, Transaction
 from tests.fakes.chat import BOT, FakeChat, FakeRoom, Said
 from tests.fakes.clock import FakeClock
 from tests.fakes.synapse_endpoint import FakeAccount, SynapseEndpoint
-from tests.flows.mortal import DeafMachine, Fate, MortalBackend, MortalStore, WatchedSealer
+from tests.flows.mortal import Fate, GlassMachine, MortalBackend, MortalStore, WatchedSealer
 
 SERVER = "example.org"
 ADMIN_ROOM = "!admins:example.org"
@@ -59,15 +61,17 @@ class Settings:
 
     delivery_in_room: bool = False
     allow_admin: bool = False
+    only_signed: bool = True
     room_sets: tuple[str, ...] = ()
     room_version: str = "11"
 
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody who types."""
+    """Somebody who types, at one of their devices."""
 
     user_id: str
+    device: str = "PHONE"
 
 
 @dataclass
@@ -166,17 +170,32 @@ class Room:
         """Somebody types; the event has arrived, and nobody has looked at it yet."""
         return await self.sends(who, "m.room.message", {"msgtype": "m.text", "body": body, **more})
 
-    async def sends(self, who: Person, event_type: str, content: dict[str, Any], *, room_id: str = ADMIN_ROOM) -> str:
+    async def sends(
+        self,
+        who: Person,
+        event_type: str,
+        content: dict[str, Any],
+        *,
+        room_id: str = ADMIN_ROOM,
+        in_clear: bool = False,
+    ) -> str:
         """An event stands in a room and arrives."""
-        event_id = self.chat.put(room_id, who.user_id, event_type, content).event_id
-        await self.arrives(event_id)
-        return event_id
+        in_clear = in_clear or self.chat.unencrypted or event_type in ("m.reaction", "m.room.redaction")
+        event = self.chat.put(room_id, who.user_id, event_type, content, device=None if in_clear else who.device)
+        await self.arrives(event.event_id)
+        return event.event_id
 
     async def arrives(self, event_id: str) -> None:
         """The server tells of an event (perhaps not for the first time)."""
         event = self.chat.event(event_id)
-        raw = {"event_id": event_id, "sender": event.sender, "type": event.type, "content": event.content}
-        await self._arrive([raw], room_id=event.room_id)
+        await self._arrive([self._raw(event)], room_id=event.room_id)
+
+    @staticmethod
+    def _raw(event: Said) -> dict[str, Any]:
+        raw = {"event_id": event.event_id, "sender": event.sender, "type": event.type, "content": event.content}
+        if event.device is not None:
+            raw |= {"type": "m.room.encrypted", "content": {"ciphertext": event.event_id}}
+        return raw
 
     @property
     def said(self) -> list[Said]:
@@ -332,7 +351,7 @@ class Room:
             SharedSecretBackend(self.http, self.endpoint.url, SecretFile(self.secret_file)), step, self.answers
         )
         api = cast("ClientApi", None)
-        intake = Intake(api, cast("Machine", DeafMachine()), Rooms(api), store)
+        intake = Intake(api, cast("Machine", GlassMachine(self.chat)), Rooms(api), store)
         return Life(fate, store, self._dispatch(store, sealer), self._runner(store, sealer, backend), intake)
 
     def _dispatch(self, store: Store, sealer: Sealer) -> Dispatch:
@@ -357,8 +376,8 @@ class Room:
 
         return Dispatch(
             store,
-            self.chat,
-            Manners(prefix="!", names=BotNames(BOT, "Onboarding"), rules=rules),
+            Admission(self.chat, self.chat, approver_level=50),
+            Manners("!", BotNames(BOT, "Onboarding"), rules, only_signed=self.settings.only_signed),
             sealer=sealer,
             clock=self.clock,
             choose=secrets.choice,
@@ -378,6 +397,7 @@ class Room:
             JobKind.ERASE_CREDENTIALS: EraseCredentials(chat, naming),
             JobKind.ANSWER_INVITATION: AnswerInvitation(chat, chat, named_by_nobody, lambda: None),
             JobKind.INVITE_ADMIN: InviteAdmin(chat, chat),
+            JobKind.TELL_OF_IDENTITY: TellOfIdentity(chat, naming, prefix="!"),
         }
         return Runner(store, effects, self.clock, device_id=self.device_id)
 

@@ -12,7 +12,7 @@ import pytest_asyncio
 from onboard_bot.state_dir import StateDir
 from onboard_bot.store.schema import bring_up_to_date
 from tests.fakes.synapse_endpoint import SynapseEndpoint
-from tests.flows.room import ADMIN_ROOM, SERVER, Person, Room
+from tests.flows.room import ADMIN_ROOM, SERVER, Person, Room, Settings
 
 RELEASED = sorted((Path(__file__).parents[1] / "schemas").glob("*.sql"))
 
@@ -29,7 +29,8 @@ async def room(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[
     async with SynapseEndpoint(server_name=SERVER) as endpoint, aiohttp.ClientSession() as http:
         secret_file = tmp_path / "secret"
         secret_file.write_text(endpoint.shared_secret)
-        room = Room(state, secret_file, endpoint, http)
+        # In this room people type in clear text.
+        room = Room(state, secret_file, endpoint, http, Settings(only_signed=False))
         room.clock.advance(120)
         for number in range(1, 20):  # what stands in the room already
             room.chat.put(ADMIN_ROOM, "@ada:example.org", "m.room.message", {"body": f"earlier {number}"})

@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import logging
+import secrets
 import shutil
 from base64 import b64encode
 from collections import Counter
@@ -27,18 +28,22 @@ from onboard_bot.app import Bot
 from onboard_bot.chat.dispatch import Dispatch
 from onboard_bot.config.load import load_config
 from onboard_bot.homeserver.port import AccountSession, CreatedAccount, NewAccount, WrongPassword
+from onboard_bot.identity_watch import watch_identity
 from onboard_bot.jobs.runner import Runner
-from onboard_bot.matrix import encryption
+from onboard_bot.matrix import known_devices
 from onboard_bot.matrix.adapter import MatrixAdapter
 from onboard_bot.matrix.admin_room import AdminRoomWish
 from onboard_bot.matrix.client_api import ClientApi
+from onboard_bot.matrix.cross_signing import SEED_BYTES, USAGES, Identity, sign_own_device
 from onboard_bot.matrix.encryption import Encryption
 from onboard_bot.matrix.json_text import read_json
 from onboard_bot.matrix.machine import Machine
 from onboard_bot.matrix.room_making import ENCRYPTION
 from onboard_bot.matrix.session import Session
+from onboard_bot.onboarding.identities import AcceptedIdentities
 from onboard_bot.opening import open_naming
 from onboard_bot.state_dir import StateDir
+from onboard_bot.status import Status
 from onboard_bot.store.engine import Database, sqlite_url
 from onboard_bot.store.rooms import PlannedRoom, Purpose
 from onboard_bot.store.schema import bring_up_to_date
@@ -137,6 +142,8 @@ class Device:
         """Gives the bot the key of what it will say in the room."""
         talk = Encryption(keys.api(self.user_id, "PHONE"), self.machine)  # type: ignore[arg-type]
         await talk.keep_keys_stocked()
+        seeds = {usage: secrets.token_bytes(SEED_BYTES) for usage in USAGES}
+        await sign_own_device(keys.api(self.user_id, "PHONE"), self.machine, Identity(self.user_id, seeds))  # type: ignore[arg-type]
         await talk.encrypt(room_id, [BOT], "m.room.message", {"body": "hello"})
 
     @property
@@ -289,7 +296,13 @@ class Siege:
         self.server.token = session.token
         wish = AdminRoomWish(None, (ADA,), name="Onboarding")
         matrix = MatrixAdapter(
-            ClientApi(self.server), self.machine, self.store, clock=self.clock, wish=wish, on_synced=lambda: None
+            ClientApi(self.server),
+            self.machine,
+            self.store,
+            clock=self.clock,
+            wish=wish,
+            identities=AcceptedIdentities(self.store),
+            on_synced=lambda: None,
         )
         sealer = Sealer(self._state.key("secrets.key"))
 
@@ -300,7 +313,10 @@ class Siege:
         naming = await open_naming(self.store, session, self.clock)
         effects = bot._effects(matrix, self.backend, naming, sealer, session, watch)
         self.matrix = matrix
-        self.dispatch: Dispatch = bot._dispatch(self.store, matrix, sealer, session)
+        api = ClientApi(self.server)
+        identity = watch_identity(api, self.machine, self._state, self.store, bot.health, self.clock)
+        status = Status(bot._config, bot.health, self.machine, identity)
+        self.dispatch: Dispatch = bot._dispatch(self.store, matrix, sealer, session, status)
         self.runner = Runner(self.store, effects, self.clock, device_id=DEVICE)
         self._loops = [asyncio.create_task(matrix.sync.run()), asyncio.create_task(matrix.keys.run())]
 
@@ -315,14 +331,14 @@ class Siege:
         shutil.rmtree(self._state.path)
 
     def _listen_to(self, machine: Machine) -> None:
-        encrypt = machine.encrypt
+        encrypt = machine.room_keys.encrypt
 
         def overheard(room_id: str, event_type: str, content: Any) -> Json:
             encrypted = encrypt(room_id, event_type, content)
             self.spoken[encrypted["ciphertext"]] = {"type": event_type, "content": dict(content)}
             return encrypted
 
-        machine.encrypt = overheard  # type: ignore[method-assign]
+        machine.room_keys.encrypt = overheard  # type: ignore[method-assign]
 
     # Outside
 
@@ -425,7 +441,11 @@ class Siege:
         answered: Counter[str] = Counter()
         for deed in self.server.deeds:
             if deed.call == "send":
-                said = self.spoken[deed.content["ciphertext"]]["content"]
+                said = deed.content
+                if "ciphertext" in said:
+                    said = self.spoken[said["ciphertext"]]["content"]
+                else:
+                    assert said["io.github.onboard_bot"]["error"] == "device_not_signed", "said in clear"
                 assert "<b>" not in said["formatted_body"]
                 assert said["msgtype"] == "m.notice"
                 answered.update(_answers(said) if f"rooms/{self.room_id}/" in deed.path else [])
@@ -470,7 +490,7 @@ def _answers(said: Json) -> Sequence[str]:
     about = said["io.github.onboard_bot"]
     if about["kind"] == "list":
         return [item["event_id"] for item in about["items"]]
-    if about["kind"] == "error" and about.get("error") == "not_delivered":
+    if about.get("error") in ("not_delivered", "not_readable", "identity_changed"):
         return []
     return [said["m.relates_to"]["m.in_reply_to"]["event_id"]]
 
@@ -485,7 +505,7 @@ async def besieged(fortress: Fortress, log: Log) -> AsyncIterator[Siege]:
     await siege.begin()
     try:
         # Whose server is silent is asked for again after five minutes, of a time that cannot be moved here.
-        with patch.object(encryption, "_ASK_AGAIN_AFTER", 0.0):
+        with patch.object(known_devices, "_ASK_AGAIN_AFTER", 0.0):
             yield siege
     finally:
         await siege.end()

@@ -29,7 +29,8 @@ def make_state(path: Path) -> StateDir:
     session = {"device_id": "OLDDEVICE", "user_id": "@onboard:example.org", "access_token": "syt_old"}
     state.write_json("session.json", session | {"keys_stored": True})
     seeds = {usage: base64.b64encode(bytes(32)).decode() for usage in ("master", "self_signing", "user_signing")}
-    state.write_json("cross_signing.json", {"user_id": "@onboard:example.org"} | seeds)
+    for name in ("cross_signing.json", "cross_signing.pending.json"):  # a reset was cut off
+        state.write_json(name, {"user_id": "@onboard:example.org"} | seeds)
     bring_up_to_date(state.database)
     asyncio.run(_fill(state))
     return state

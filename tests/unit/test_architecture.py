@@ -20,7 +20,8 @@ ARROWS: dict[str, set[str]] = {
     "chat": GROUND | {"domain", "store", "onboarding"},
     # Effects speak: they use the wording of chat, never its dispatch.
     "jobs": GROUND
-    | {"domain", "store", "onboarding", "homeserver.port", "chat.replies", "chat.messages", "chat.lists"},
+    | {"domain", "store", "onboarding", "homeserver.port"}
+    | {"chat.replies", "chat.trust_replies", "chat.messages", "chat.lists"},
     "web": GROUND | {"domain", "store", "onboarding", "health"},
     "safekeeping": GROUND | {"domain", "store", "onboarding", "state_dir", "__version__"},
     "config": GROUND | {"domain"},

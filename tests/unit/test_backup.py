@@ -91,7 +91,7 @@ def test_everything_is_in_it_but_the_encryption_store(state: StateDir, target: P
 
 
 def test_a_bot_that_never_signed_in_can_be_saved_too(state: StateDir, target: Path) -> None:
-    for name in ("session.json", "cross_signing.json", "secrets.key"):
+    for name in ("session.json", "cross_signing.json", "cross_signing.pending.json", "secrets.key"):
         (state.path / name).unlink()
     assert backup(state, target, FakeClock()).user_id is None
     assert names(target) == ["manifest.json", "onboard.db", "account.json"]

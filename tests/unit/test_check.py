@@ -100,7 +100,6 @@ class Desk:
             "homeserver": {"url": "http://127.0.0.1:1", "shared_secret_file": str(self.secret)},
             "bot": {"state_dir": str(folder / "state")},
             "admin_room": {"admins": [ADA]},
-            "encryption": {"unsigned_devices": "allow"},
         }
 
     def check(self, environ: dict[str, str] | None = None) -> tuple[int, list[str]]:
@@ -129,7 +128,11 @@ def test_a_good_configuration_is_ok_in_both_forms_of_the_secret_and_with_a_group
     desk.secret.chmod(mode)
     status, lines = desk.check()
     assert status == 0
-    assert [line.split(":")[0] for line in lines] == ["OK config", "OK homeserver.shared_secret_file"]
+    assert [line.split(":")[0] for line in lines] == [
+        "OK config",
+        "OK homeserver.shared_secret_file",
+        "OK encryption.unsigned_devices",
+    ]
 
 
 def test_offline_the_homeserver_is_left_alone_and_nothing_is_made(desk: Desk, tmp_path: Path) -> None:
@@ -280,11 +283,11 @@ def test_a_password_that_everybody_can_read_fails_also_when_it_is_not_used(desk:
     assert desk.fails()[0] == 1
 
 
-def test_what_refuse_means_until_it_is_built_is_a_warning_also_offline(desk: Desk) -> None:
-    del desk.tree["encryption"]
+def test_obeying_everybodys_devices_is_a_warning_also_offline(desk: Desk) -> None:
+    desk.tree["encryption"] = {"unsigned_devices": "allow"}
     status, lines = desk.check()
     assert status == 0
-    assert lines[-1].startswith("WARN encryption.unsigned_devices: refuse is not available yet; it behaves as allow")
+    assert lines[-1].startswith("WARN encryption.unsigned_devices: allow: everybody's devices are served and obeyed")
 
 
 def test_a_terminal_without_utf_8_gets_the_line_all_the_same(

@@ -1,6 +1,8 @@
 """What the server says of a room is believed where it says something; nonsense is no “no”, and is asked about again."""
 
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +10,10 @@ import pytest_asyncio
 
 from onboard_bot.matrix.rooms import Rooms
 from onboard_bot.onboarding.ports import RefusedError, UnreachableError
+from onboard_bot.store.engine import Database, sqlite_url
+from onboard_bot.store.rooms import PlannedRoom, Purpose
+from onboard_bot.store.transaction import Store
+from tests.fakes.clock import FakeClock
 from tests.fakes.room_server import NONSENSE, RoomServer, ServedRoom
 
 BOT, ADA, BOB = "@onboard:example.org", "@ada:example.org", "@bob:example.org"
@@ -166,3 +172,19 @@ async def test_a_change_while_the_members_are_on_their_way_is_not_overwritten(
     with server.answering(too_late):
         await rooms.readers(room.room_id)
     assert await rooms.readers(room.room_id) == ({BOT, ADA, BOB} if somebody == "comes" else {BOT, ADA})
+
+
+async def test_a_room_of_ours_that_was_encrypted_stays_so_after_a_restart_whatever_the_server_says(
+    server: RoomServer, room: ServedRoom, fresh_database: Path, tmp_path: Path
+) -> None:
+    path = Path(shutil.copy(fresh_database, tmp_path))
+    store = Store(Database(sqlite_url(path)), FakeClock())
+    try:
+        async with store.transaction() as tx:
+            await tx.rooms.plan(PlannedRoom("marker", Purpose.ADMIN, "", room.room_id, made_by_bot=False))
+        assert await Rooms(server.api, store).is_encrypted(room.room_id)
+        del room.state[("m.room.encryption", "")]
+        assert not await Rooms(server.api).is_encrypted(room.room_id)
+        assert await Rooms(server.api, store).encryption_known(room.room_id)
+    finally:
+        await store.close()

@@ -10,7 +10,7 @@ from onboard_bot.matrix.machine import Machine
 from onboard_bot.matrix.payload import UndecryptableError
 from onboard_bot.store.trouble import FULL, StoreUnavailableError
 from tests.fakes.sick_disk import fill
-from tests.unit.test_encryption import ADA, BOB, BOT, ROOM, World
+from tests.unit.key_world import ADA, BOB, BOT, ROOM, World
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ async def many_keys(world: World, *, of: str = ADA) -> list[dict[str, object]]:
     sender = await world.device(of, "PHONE")
     events = []
     for number in range(30):
-        sender.machine.rotate(ROOM)
+        sender.machine.room_keys.rotate(ROOM)
         events.append(await sender.send(f"{of} {number}", BOT))
     return events
 
@@ -97,7 +97,7 @@ async def test_a_message_whose_key_was_lost_on_the_way_is_no_message(world: Worl
     with pytest.raises(StoreUnavailableError):
         bot.machine.receive(world.server.sync(BOT, "BOT"))
     with pytest.raises(StoreUnavailableError):
-        bot.machine.encrypt(ROOM, "m.room.message", {"body": "lost"})
+        bot.machine.room_keys.encrypt(ROOM, "m.room.message", {"body": "lost"})
     assert await ada.read(await bot.send("found", ADA)) == "found"
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from onboard_bot.domain.audit import Entry, Verb
 from onboard_bot.domain.requests import Origin, Request, State, Wish
 from onboard_bot.errors import ErrorCode, FatalError
 from onboard_bot.store.engine import Database, sqlite_url
-from onboard_bot.store.inbox import RoomEvent
+from onboard_bot.store.inbox import Arrival, Envelope, RoomEvent
 from onboard_bot.store.jobs import NewJob
 from onboard_bot.store.requests import StateMovedError
 from onboard_bot.store.rooms import PlannedRoom, Purpose
@@ -53,8 +54,9 @@ def request(request_id: str = "aaaaa", username: str = "bob", state: State = Sta
     )
 
 
-def event(event_id: str = "$1", body: str = "hello") -> RoomEvent:
-    return RoomEvent(event_id, "!room", "@ada:example.org", "m.room.message", {"body": body}, encrypted=True)
+def event(event_id: str = "$1", body: str = "hello", *, index: int = 0) -> RoomEvent:
+    envelope = Envelope("sender key", "fingerprint", "session", index)
+    return RoomEvent(event_id, "!room", "@ada:example.org", "m.room.message", {"body": body}, envelope)
 
 
 async def test_a_transaction_that_fails_leaves_nothing_behind(store: Store) -> None:
@@ -169,23 +171,33 @@ async def test_a_request_moves_on_only_from_where_the_caller_saw_it(store: Store
 
 async def test_an_event_has_its_effect_once(store: Store) -> None:
     async with store.transaction() as tx:
-        assert await tx.inbox.accept(event(), now=1.0)
+        assert await tx.inbox.accept(event(), now=1.0) is Arrival.NEW
     store.inbox_filled.clear()
     async with store.transaction() as tx:
-        assert not await tx.inbox.accept(event(body="forged"), now=2.0)
+        assert await tx.inbox.accept(event(body="forged"), now=2.0) is Arrival.KNOWN
     assert not store.inbox_filled.is_set()
     async with store.transaction() as tx:
         assert await tx.inbox.next_open() == event()
         assert await tx.inbox.close("$1")
         assert not await tx.inbox.close("$1")
-        assert not await tx.inbox.accept(event(), now=3.0)
+        assert await tx.inbox.accept(event(), now=3.0) is Arrival.KNOWN
         assert await tx.inbox.next_open() is None
+
+
+async def test_the_same_ciphertext_in_another_event_is_a_replay_for_ever(store: Store) -> None:
+    async with store.transaction() as tx:
+        await tx.inbox.accept(event(), now=1.0)
+        await tx.inbox.close("$1")
+    async with store.transaction() as tx:
+        assert await tx.inbox.accept(event("$2"), now=2.0) is Arrival.REPLAY
+        assert await tx.inbox.accept(event("$3", index=1), now=2.0) is Arrival.NEW
+        assert await tx.inbox.accept(replace(event("$4"), sender="@eve:example.org"), now=2.0) is Arrival.NEW
 
 
 async def test_events_are_obeyed_in_the_order_of_their_arrival(store: Store) -> None:
     async with store.transaction() as tx:
-        for event_id in ("$z", "$a", "$m"):
-            await tx.inbox.accept(event(event_id), now=1.0)
+        for index, event_id in enumerate(("$z", "$a", "$m")):
+            await tx.inbox.accept(event(event_id, index=index), now=1.0)
     order = []
     async with store.transaction() as tx:
         while (following := await tx.inbox.next_open()) is not None:

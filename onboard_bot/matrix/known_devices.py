@@ -1,0 +1,134 @@
+"""Owns whose devices we know, and which of them count: for keys, and for what is said to come from them."""
+
+import asyncio
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from onboard_bot.domain.devices import Standing
+from onboard_bot.matrix.client_api import ClientApi
+from onboard_bot.matrix.device_keys import Device, DeviceKeys
+from onboard_bot.matrix.machine import Machine
+from onboard_bot.matrix.owners import Owner, read_owner
+from onboard_bot.store.inbox import Envelope
+
+_USERS_PER_QUERY = 200
+# A server that does not answer for its people costs seconds of waiting; not at every message.
+_ASK_AGAIN_AFTER = 300.0
+
+
+class Identities(Protocol):
+    """Remembers which identity of a person counts, whatever a server says of them later."""
+
+    async def accepted(self, found: Mapping[str, str]) -> frozenset[str]:
+        """Those of the people whose identity this is, for all that we know.
+
+        Args:
+            found: Master keys by user id. The first one of a person is theirs from then on.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Readers:
+    """The devices of some people: those that get keys, and those that are left out."""
+
+    devices: list[Device]
+    left_out: list[Device]
+
+
+class KnownDevices:
+    """The devices; raises what `Transport.call` raises, and `StoreUnavailableError`.
+
+    Args:
+        api: Where they are asked for.
+        machine: Keeps them.
+        identities: Whose devices have to be signed; None where all count.
+    """
+
+    def __init__(self, api: ClientApi, machine: Machine, identities: Identities | None = None) -> None:
+        self._api = api
+        self._machine = machine
+        self._identities = identities
+        self._owners: dict[str, Owner] = {}
+        self._accepted: set[str] = set()
+        self._asked_in_vain: dict[str, float] = {}
+
+    async def readers(self, users: Iterable[str]) -> Readers:
+        """What of these people's devices is to read along, but for our own."""
+        people = list(users)
+        await self._know(people)
+        devices = self._machine.devices_of(people)
+        if self._identities is None:
+            return Readers(devices, [])
+        await self._look_at_identities(people)
+        signed = [device for device in devices if self._is_signed(device)]
+        good = [device for device in signed if device[0] in self._accepted]
+        others = set(devices).difference(good)
+        return Readers(good, sorted(device for device in others if device[0] != self._machine.user_id))
+
+    async def standing(self, user_id: str, envelope: Envelope) -> Standing:
+        """How the device that an encrypted event came from stands to the event's sender, now.
+
+        Whoever just signed their device is not told to do so: before the answer is no, the server is asked again.
+        """
+        standing = await self._standing(user_id, envelope)
+        if standing in (Standing.UNSIGNED, Standing.FOREIGN):
+            self._machine.forget(user_id)
+            standing = await self._standing(user_id, envelope)
+        return standing
+
+    async def _standing(self, user_id: str, envelope: Envelope) -> Standing:
+        await self._know([user_id])
+        keys = DeviceKeys(envelope.fingerprint, envelope.sender_key)
+        device = next((d for d in self._machine.devices_of([user_id]) if self._machine.keys_of(d) == keys), None)
+        if device is None:
+            return Standing.FOREIGN if self._machine.knows(user_id) else Standing.UNKNOWN
+        if self._identities is None:
+            return Standing.SIGNED if self._is_signed(device) else Standing.UNSIGNED
+        await self._look_at_identities([user_id])
+        if not self._is_signed(device):
+            return Standing.UNSIGNED
+        return Standing.SIGNED if user_id in self._accepted else Standing.CHANGED
+
+    def _is_signed(self, device: Device) -> bool:
+        """Whether its owner signed the very keys that we know it by; of our own account, only this device counts."""
+        user_id, device_id = device
+        owner = self._owners.get(user_id)
+        if owner is None or user_id == self._machine.user_id:
+            return False
+        return owner.devices.get(device_id) == self._machine.keys_of(device)
+
+    async def _look_at_identities(self, users: list[str]) -> None:
+        """Who is accepted stays so until their devices are asked for anew; a “no” may have become a “yes”."""
+        open_question = {
+            user: self._owners[user].master_key
+            for user in users
+            if user in self._owners and user not in self._accepted and user != self._machine.user_id
+        }
+        if open_question and self._identities is not None:
+            self._accepted |= await self._identities.accepted(open_question)
+
+    async def _know(self, users: list[str]) -> None:
+        now = asyncio.get_running_loop().time()
+        unknown = sorted(
+            user
+            for user in self._machine.unknown(users)
+            if now - self._asked_in_vain.get(user, -math.inf) >= _ASK_AGAIN_AFTER
+        )
+        for start in range(0, len(unknown), _USERS_PER_QUERY):
+            asked = unknown[start : start + _USERS_PER_QUERY]
+            self._machine.about_to_ask(asked)
+            answer = await self._api.keys_query(asked)
+            told = self._machine.learn_devices(answer, asked)
+            for user in told:
+                self._note_owner(user, read_owner(user, answer))
+            self._asked_in_vain |= dict.fromkeys(set(asked).difference(told), now)
+
+    def _note_owner(self, user: str, owner: Owner | None) -> None:
+        before = self._owners.pop(user, None)
+        if owner is not None:
+            self._owners[user] = owner
+        if owner is None or before is None or before.master_key != owner.master_key:
+            self._accepted.discard(user)
