@@ -4,12 +4,13 @@ import asyncio
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -211,6 +212,23 @@ class BotProcess:
     def log(self) -> str:
         """What it wrote so far, on both its outputs."""
         return self._log_file.read_text() if self._log_file.exists() else ""
+
+    async def comes_due(self, *kinds: str) -> None:
+        """What waits for its time is due, once there is some; nobody wants to wait a minute in a test."""
+        wanted = f"kind IN ({', '.join('?' * len(kinds))})"
+        query = f"UPDATE jobs SET run_after = 0 WHERE state = 'open' AND attempts = 0 AND {wanted}"  # noqa: S608 - question marks
+        async with asyncio.timeout(READY_WITHIN):
+            while True:
+                with closing(sqlite3.connect(self.state / "onboard.db", timeout=5)) as database, database:
+                    if database.execute(query, kinds).rowcount:
+                        return
+                await asyncio.sleep(POLL_EVERY)
+
+    async def has_logged(self, words: str) -> None:
+        """Waits until it has."""
+        async with asyncio.timeout(READY_WITHIN):
+            while words not in self.log():
+                await asyncio.sleep(POLL_EVERY)
 
     def remembered(self, name: str) -> dict[str, Any]:
         """A JSON file of the state folder."""

@@ -4,7 +4,6 @@ The people here have nio's client. It takes an `m.dummy` and does nothing about 
 where a current client gives the present one again by itself (`tests/element` shows that).
 """
 
-import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncIterator
@@ -21,7 +20,7 @@ from nio import DummyEvent
 
 from onboard_bot.demo.synapse import RunningSynapse
 from tests.e2e.between import Between, Passing
-from tests.e2e.bot_process import POLL_EVERY, READY_WITHIN, Launch
+from tests.e2e.bot_process import READY_WITHIN, Launch
 from tests.e2e.desk import Desk, open_desk
 from tests.e2e.interruption import Fault, Interruption, Place, Way
 from tests.e2e.person import Person, Seen, unique
@@ -99,18 +98,6 @@ async def caller_at(desk: Desk) -> AsyncIterator[Caller]:
         yield caller
 
 
-async def comes_due(desk: Desk, *kinds: str) -> None:
-    """What waits for its time is due, once there is some; nobody wants to wait a minute in a test."""
-    wanted = f"kind IN ({', '.join('?' * len(kinds))})"
-    async with asyncio.timeout(READY_WITHIN):
-        while True:
-            with closing(sqlite3.connect(desk.bot.state / "onboard.db", timeout=5)) as database, database:
-                query = f"UPDATE jobs SET run_after = 0 WHERE state = 'open' AND attempts = 0 AND {wanted}"  # noqa: S608 - question marks
-                if database.execute(query, kinds).rowcount:
-                    return
-            await asyncio.sleep(POLL_EVERY)
-
-
 def state_of(desk: Desk, *kinds: str) -> list[str]:
     """Where jobs stand."""
     with closing(sqlite3.connect(f"file:{desk.bot.state / 'onboard.db'}?mode=ro", uri=True)) as database:
@@ -129,9 +116,9 @@ async def office(
 async def test_a_lost_key_is_asked_for_once_and_the_way_for_the_next_one_is_mended(office: Desk) -> None:
     async with caller_at(office) as caller:
         lost = await caller.says_unreadably("!status")
-        await comes_due(office, *HEALING)
+        await office.bot.comes_due(*HEALING)
         await caller.hears_of_session()
-        await comes_due(office, *ASKING)
+        await office.bot.comes_due(*ASKING)
         question = await caller.person.reply_to(lost)
         assert question.sender == office.bot_id
         assert question.about == {"v": 1, "kind": "error", "error": "not_readable"}
@@ -145,7 +132,7 @@ async def test_a_lost_key_is_asked_for_once_and_the_way_for_the_next_one_is_mend
 async def test_a_key_that_comes_after_the_question_is_obeyed_once(office: Desk) -> None:
     async with caller_at(office) as caller:
         late = await caller.says_unreadably("!help")
-        await comes_due(office, *ASKING)
+        await office.bot.comes_due(*ASKING)
         question = await caller.person.reply_to(late)
         await caller.gives_lost_keys()
         answer = await caller.person.reply_to(late, kind="help")
@@ -159,7 +146,7 @@ async def test_a_key_that_comes_after_the_question_is_obeyed_once(office: Desk) 
 async def test_what_was_typed_again_is_obeyed_and_the_late_key_does_nothing(office: Desk) -> None:
     async with caller_at(office) as caller:
         late = await caller.says_unreadably("!help")
-        await comes_due(office, *ASKING)
+        await office.bot.comes_due(*ASKING)
         question = await caller.person.reply_to(late)
         caller.starts_a_new_key()
         assert (await office.ask("!help", by=caller.person)).about["kind"] == "help"
@@ -205,7 +192,7 @@ async def test_after_the_loss_of_its_encryption_store_the_bot_leaves_nobody_with
         await desk.bot.wait_ready()
         assert (await desk.ask("!status", by=caller.person)).about["kind"] == "status"
         if not any(e.in_reply_to == meanwhile for e in caller.person.seen):
-            await comes_due(desk, *ASKING)
+            await desk.bot.comes_due(*ASKING)
         answer = await caller.person.reply_to(meanwhile)
         assert answer.about.get("kind") in ("help", "error")
         assert len(caller.questions()) <= 1
@@ -244,9 +231,9 @@ async def one_lost_key(desk: Desk, between: Between, *faults: Fault) -> Interrup
     async with caller_at(desk) as caller:
         interruption = Interruption(between, start_again, *faults)
         lost = await caller.says_unreadably("!help")
-        await comes_due(desk, *HEALING)
+        await desk.bot.comes_due(*HEALING)
         await caller.hears_of_session()
-        await comes_due(desk, *ASKING)
+        await desk.bot.comes_due(*ASKING)
         question = await caller.person.reply_to(lost, within=READY_WITHIN)
         interruption.stop_counting()
         between.leave_alone()

@@ -1,4 +1,4 @@
-"""A homeserver that speaks for its people: devices and identities that it gives them, and rooms that it says are open."""
+"""A homeserver that lies: it gives its people devices and identities, and says of rooms that they are open."""
 
 import json
 import re
@@ -107,9 +107,7 @@ async def test_a_room_that_was_encrypted_stays_so_whatever_the_server_says_after
 
     async with (
         Between(synapse.url) as between,
-        open_conversation(
-            tmp_path, synapse, view, node, url=between.url, launch=quickly, made_by_ada="12"
-        ) as talk,
+        open_conversation(tmp_path, synapse, view, node, url=between.url, launch=quickly, made_by_ada="12") as talk,
     ):
         server, user_id = Homeserver(view), view.user_id(unique("clear"))
         await talk.registers()
