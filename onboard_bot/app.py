@@ -10,8 +10,6 @@ from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
 
-from onboard_bot.admin_room_notices import AdminRoomNotices
-from onboard_bot.admin_room_watch import AdminRoomWatch
 from onboard_bot.chat.admission import Admission
 from onboard_bot.chat.dispatch import Dispatch, Manners
 from onboard_bot.chat.incoming import BotNames
@@ -24,7 +22,6 @@ from onboard_bot.health import Health
 from onboard_bot.homeserver.port import AccountBackend
 from onboard_bot.homeserver.secret import SecretFile
 from onboard_bot.homeserver.synapse import SharedSecretBackend
-from onboard_bot.identity_watch import IdentityWatch, watch_identity
 from onboard_bot.jobs.answer import Answer
 from onboard_bot.jobs.create_account import CreateAccount
 from onboard_bot.jobs.credentials import DeliverCredentials, EraseCredentials
@@ -48,14 +45,17 @@ from onboard_bot.onboarding.ports import Outgoing, TokenRejectedError
 from onboard_bot.onboarding.register import RegistrationRules
 from onboard_bot.opening import open_machine, open_naming, prove_storage
 from onboard_bot.pace import SharedPace
-from onboard_bot.patience import Patience
 from onboard_bot.state_dir import StateDir
-from onboard_bot.status import Status
-from onboard_bot.storage_watch import StorageWatch
 from onboard_bot.store.engine import Database, sqlite_url
 from onboard_bot.store.schema import bring_up_to_date
 from onboard_bot.store.sealing import Sealer
 from onboard_bot.store.transaction import Store
+from onboard_bot.upkeep.admin_room import AdminRoomWatch
+from onboard_bot.upkeep.identity import IdentityWatch, watch_identity
+from onboard_bot.upkeep.notices import AdminRoomNotices
+from onboard_bot.upkeep.patience import Patience
+from onboard_bot.upkeep.status import Status
+from onboard_bot.upkeep.storage import StorageWatch
 from onboard_bot.web.ops import listen, ops_app
 
 _log = logging.getLogger(__name__)

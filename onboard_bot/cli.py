@@ -182,7 +182,7 @@ def _reset_identity(options: argparse.Namespace) -> int:
 
     from onboard_bot.config import ConfigError, load_config  # noqa: PLC0415 - the same
     from onboard_bot.errors import OnboardError  # noqa: PLC0415 - the same
-    from onboard_bot.identity_reset import explained, refuse_without_session, reset_identity  # noqa: PLC0415 - the same
+    from onboard_bot.identities.reset import explained, refuse_without_session, reset_identity  # noqa: PLC0415 - the same
 
     try:
         config = load_config(options.config, os.environ)
@@ -223,7 +223,7 @@ def _agrees(explanation: str) -> bool:
 def _trust(options: argparse.Namespace) -> int:
     import asyncio  # noqa: PLC0415 - each verb imports what it needs
 
-    from onboard_bot.trust import trust  # noqa: PLC0415 - the same
+    from onboard_bot.identities.trust import trust  # noqa: PLC0415 - the same
 
     return _say(options, lambda config: asyncio.run(trust(config, options.user)))
 

@@ -23,12 +23,10 @@ from unittest.mock import patch
 from pydantic import SecretStr
 
 from onboard_bot import log
-from onboard_bot.admin_room_watch import AdminRoomWatch
 from onboard_bot.app import Bot
 from onboard_bot.chat.dispatch import Dispatch
 from onboard_bot.config.load import load_config
 from onboard_bot.homeserver.port import AccountSession, CreatedAccount, NewAccount, WrongPassword
-from onboard_bot.identity_watch import watch_identity
 from onboard_bot.jobs.runner import Runner
 from onboard_bot.matrix import known_devices
 from onboard_bot.matrix.adapter import MatrixAdapter
@@ -43,12 +41,14 @@ from onboard_bot.matrix.session import Session
 from onboard_bot.onboarding.identities import AcceptedIdentities
 from onboard_bot.opening import open_naming
 from onboard_bot.state_dir import StateDir
-from onboard_bot.status import Status
 from onboard_bot.store.engine import Database, sqlite_url
 from onboard_bot.store.rooms import PlannedRoom, Purpose
 from onboard_bot.store.schema import bring_up_to_date
 from onboard_bot.store.sealing import Sealer
 from onboard_bot.store.transaction import Store
+from onboard_bot.upkeep.admin_room import AdminRoomWatch
+from onboard_bot.upkeep.identity import watch_identity
+from onboard_bot.upkeep.status import Status
 from tests.fakes.clock import FakeClock
 from tests.fakes.key_server import KeyServer
 from tests.fakes.room_server import RoomServer

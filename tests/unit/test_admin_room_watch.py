@@ -9,13 +9,13 @@ from typing import Any, Self
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from onboard_bot import admin_room_watch
-from onboard_bot.admin_room_watch import AdminRoomWatch
 from onboard_bot.errors import ErrorCode, FatalError, UnusableError
 from onboard_bot.health import Health
 from onboard_bot.matrix.admin_room import NotThereYetError
 from onboard_bot.onboarding.ports import RateLimitedError, RefusedError, TokenRejectedError, UnreachableError
-from onboard_bot.patience import Patience
+from onboard_bot.upkeep import admin_room
+from onboard_bot.upkeep.admin_room import AdminRoomWatch
+from onboard_bot.upkeep.patience import Patience
 from tests.fakes.clock import FakeClock
 
 ROOM = "!admins:example.org"
@@ -82,7 +82,7 @@ async def until(what: Callable[[], Any]) -> None:
 @pytest.fixture(autouse=True)
 def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """As every minute, but quicker."""
-    monkeypatch.setattr(admin_room_watch, "_LOOK_EVERY", 0.01)
+    monkeypatch.setattr(admin_room, "_LOOK_EVERY", 0.01)
 
 
 async def test_the_room_is_kept_once_the_bot_is_in() -> None:
@@ -131,7 +131,7 @@ async def test_a_room_that_does_not_let_the_bot_in_is_waited_for_and_said_so() -
 
 
 async def test_an_invitation_is_looked_at_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admin_room_watch, "_LOOK_EVERY", 3600)
+    monkeypatch.setattr(admin_room, "_LOOK_EVERY", 3600)
     door = Door(before=[NotThereYetError("waiting for an invitation")])
     async with watching(door):
         await until(lambda: door.health.waits_for_invitation)

@@ -10,18 +10,18 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from onboard_bot.admin_room_notices import AdminRoomNotices
 from onboard_bot.chat.messages import render
 from onboard_bot.chat.replies import OwnKeys, StatusReport, grouped, status
 from onboard_bot.errors import ErrorCode, OnboardError
 from onboard_bot.health import Health
-from onboard_bot.identity_watch import IdentityWatch, record_reset
 from onboard_bot.matrix.own_identity import OwnStanding, foreign_identity, not_taken
 from onboard_bot.onboarding.ports import RateLimitedError, TokenRejectedError, UnreachableError
 from onboard_bot.store.engine import Database, sqlite_url
 from onboard_bot.store.schema import bring_up_to_date
 from onboard_bot.store.transaction import Store
 from onboard_bot.store.trouble import StoreUnavailableError
+from onboard_bot.upkeep.identity import IdentityWatch, record_reset
+from onboard_bot.upkeep.notices import AdminRoomNotices
 from tests.fakes.clock import FakeClock
 from tests.fakes.own_account import identity_of
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from onboard_bot import identity_reset
+import onboard_bot.identities.reset as verb
 from onboard_bot.cli import main
 from onboard_bot.config import Config
 from tests.fakes.wrong_servers import nobody_listens
@@ -22,7 +22,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Config]:
         begun.append(config)
         return "Done."
 
-    monkeypatch.setattr(identity_reset, "reset_identity", begin)
+    monkeypatch.setattr(verb, "reset_identity", begin)
     make_state(tmp_path / "state")
     written(tmp_path)
     return begun

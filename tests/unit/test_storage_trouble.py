@@ -22,14 +22,14 @@ from onboard_bot.errors import ErrorCode, FatalError
 from onboard_bot.health import Health
 from onboard_bot.matrix.limits_met import LimitsMet
 from onboard_bot.matrix.sync_loop import SyncLoop
-from onboard_bot.patience import Patience
 from onboard_bot.state_dir import StateDir
-from onboard_bot.storage_watch import LOOK_EVERY, StorageWatch
 from onboard_bot.store.engine import Database, sqlite_url
 from onboard_bot.store.jobs import NewJob
 from onboard_bot.store.journal import JournalledSync
 from onboard_bot.store.transaction import Store
 from onboard_bot.store.trouble import FULL, StoreUnavailableError, trouble_in
+from onboard_bot.upkeep.patience import Patience
+from onboard_bot.upkeep.storage import LOOK_EVERY, StorageWatch
 from tests.fakes.clock import FakeClock
 from tests.fakes.sick_disk import SickDisk
 from tests.unit.test_jobs_runner import Workshop, failing

@@ -1,10 +1,10 @@
 """Owns the verb `trust`: the operator accepts somebody's changed cross-signing identity, also beside a running bot."""
 
-from onboard_bot.beside import store_beside
 from onboard_bot.check.remembered import refuse_another_accounts_state, remembered_session
 from onboard_bot.config import Config
 from onboard_bot.domain.identifiers import parse_user_id, server_of
 from onboard_bot.errors import ErrorCode, OnboardError
+from onboard_bot.identities.beside import store_beside
 from onboard_bot.onboarding.identities import accept_identity
 from onboard_bot.state_dir import StateDir
 

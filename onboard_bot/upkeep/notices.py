@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable, Iterator
 from onboard_bot.chat.messages import Message, render
 from onboard_bot.chat.replies import failure, not_encrypted
 from onboard_bot.errors import ErrorCode
-from onboard_bot.identity_watch import IdentityWatch
 from onboard_bot.onboarding import effects
 from onboard_bot.store.jobs import NewJob
 from onboard_bot.store.transaction import Store
+from onboard_bot.upkeep.identity import IdentityWatch
 
 
 class AdminRoomNotices:

@@ -9,13 +9,12 @@ import secrets
 
 from pydantic import SecretStr
 
-from onboard_bot.beside import store_beside
 from onboard_bot.chat.replies import grouped
 from onboard_bot.check.remembered import refuse_another_accounts_state, remembered_session
 from onboard_bot.config import Config
 from onboard_bot.connections import connections
 from onboard_bot.errors import ErrorCode, OnboardError
-from onboard_bot.identity_watch import record_reset
+from onboard_bot.identities.beside import store_beside
 from onboard_bot.matrix.client_api import ClientApi
 from onboard_bot.matrix.cross_signing import Identity, look_at_own, upload_identity
 from onboard_bot.matrix.own_seeds import OwnSeeds
@@ -23,6 +22,7 @@ from onboard_bot.matrix.session import Session, stored_password
 from onboard_bot.matrix.transport import Transport
 from onboard_bot.onboarding.ports import RateLimitedError, RefusedError, TokenRejectedError, UnreachableError
 from onboard_bot.state_dir import StateDir
+from onboard_bot.upkeep.identity import record_reset
 
 _GO_ON = "Nothing is lost: run reset-identity again, or start the bot; either goes on from here."
 

@@ -9,7 +9,7 @@ from onboard_bot.errors import FatalError, UnusableError
 from onboard_bot.health import Health
 from onboard_bot.matrix.admin_room import NotThereYetError
 from onboard_bot.onboarding.ports import TokenRejectedError
-from onboard_bot.patience import Patience
+from onboard_bot.upkeep.patience import Patience
 
 _log = logging.getLogger(__name__)
 

@@ -5,9 +5,9 @@ from onboard_bot.chat.replies import OwnKeys, StatusReport
 from onboard_bot.config import Config
 from onboard_bot.domain.identifiers import server_of
 from onboard_bot.health import Health
-from onboard_bot.identity_watch import IdentityWatch
 from onboard_bot.matrix.machine import Machine
 from onboard_bot.store.transaction import Transaction
+from onboard_bot.upkeep.identity import IdentityWatch
 
 ALLOW_NOTE = (
     "encryption.unsigned_devices is allow: everybody's devices are served and obeyed, also those that their owner never"
