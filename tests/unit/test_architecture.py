@@ -26,21 +26,11 @@ ARROWS: dict[str, set[str]] = {
     "safekeeping": GROUND | {"domain", "store", "onboarding", "state_dir", "__version__"},
     "config": GROUND | {"domain"},
     "upkeep": GROUND
-    | {
-        "domain",
-        "store",
-        "onboarding",
-        "homeserver.port",
-        "chat",
-        "matrix",
-        "config",
-        "health",
-        "state_dir",
-        "__version__",
-    },
+    | {"domain", "store", "onboarding", "homeserver.port", "chat", "matrix"}
+    | {"config", "health", "state_dir", "__version__"},
     "identities": GROUND
-    | {"domain", "store", "onboarding", "chat.replies", "matrix", "config", "connections", "state_dir", "upkeep"}
-    | {"check.remembered"},
+    | {"domain", "store", "onboarding", "chat.replies", "matrix", "upkeep.identity"}
+    | {"config", "connections", "state_dir", "check.remembered"},
 }
 # Who may import a library; everything else may be imported anywhere.
 DOORS = {
