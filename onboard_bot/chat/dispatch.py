@@ -157,12 +157,10 @@ class Dispatch:
         if (event.sender, standing) not in self._turned_away:  # a flood of events must not become a flood of lines
             self._turned_away.append((event.sender, standing))
             _log.warning("%s of %s is not obeyed: its device is %s", event.event_id, event.sender, standing)
-        content = None
-        if standing is not Standing.FOREIGN:
-            message = trust_replies.turned_away(standing, event.sender, prefix=self._manners.prefix)
-            content = render(message, reply_to)
+        message = trust_replies.turned_away(standing, event.sender, prefix=self._manners.prefix)
+        content = render(message, reply_to)
         async with self._store.transaction() as tx:
-            if await tx.inbox.close(event.event_id) and content is not None:
+            if await tx.inbox.close(event.event_id):
                 await tx.intend(effects.turn_away(event, standing, content, now=tx.now))
 
     async def _carry_out(self, tx: Transaction, event: RoomEvent, typed: TypedCommand, actor: Actor) -> Message | None:

@@ -22,6 +22,7 @@ MAX_BYTES = 44_000
 
 # How long one piece of text may be; the first that makes the event fit. The last still shows a user id.
 _TEXT_LIMITS = (8000, 2000, 500, 260)
+_GROUP = 4
 _LINE_BREAKS = re.compile("\r\n|[\n\v\f\r\x1c-\x1e\x85\u2028\u2029]")
 _BIDI_CONTROLS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _ISOLATE, _END_ISOLATE = "\u2068", "\u2069"
@@ -106,7 +107,19 @@ class Pill:
     display: str
 
 
-Inline = str | Code | Strong | Link | Pill
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A public key: for people in groups of four, as clients show it; in the plain body in one piece."""
+
+    text: str
+
+    @property
+    def grouped(self) -> str:
+        """To be compared by eye, or read aloud."""
+        return " ".join(self.text[start : start + _GROUP] for start in range(0, len(self.text), _GROUP))
+
+
+Inline = str | Code | Strong | Key | Link | Pill
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +247,7 @@ class _Renderer:
 
     def _plain(self, inline: Inline) -> str:
         match inline:
-            case str(text) | Strong(text):
+            case str(text) | Strong(text) | Key(text):
                 return self._text(text)
             case Code(text):
                 return f"`{self._text(text)}`"
@@ -248,6 +261,8 @@ class _Renderer:
         match inline:
             case str(text):
                 return html.escape(self._text(text))
+            case Key() as key:
+                return f"<code>{html.escape(self._text(key.grouped))}</code>"
             case Strong(text):
                 return f"<strong>{html.escape(self._text(text))}</strong>"
             case Code(text):

@@ -5,7 +5,20 @@ from datetime import UTC, datetime
 
 from pydantic import SecretStr
 
-from onboard_bot.chat.messages import About, Block, Bullets, Code, Inline, Kind, Link, Message, Paragraph, Pill, Strong
+from onboard_bot.chat.messages import (
+    About,
+    Block,
+    Bullets,
+    Code,
+    Inline,
+    Key,
+    Kind,
+    Link,
+    Message,
+    Paragraph,
+    Pill,
+    Strong,
+)
 from onboard_bot.clock import Timestamp
 from onboard_bot.domain.requests import State
 from onboard_bot.domain.withheld import Withheld
@@ -14,7 +27,6 @@ from onboard_bot.errors import MEANINGS, ErrorCode, OnboardError
 _MINUTE = 60
 _HOUR = 60 * _MINUTE
 _DAY = 24 * _HOUR
-_GROUP = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +261,7 @@ def status(report: StatusReport) -> Message:
         (f"Still to do: {report.open_jobs}." if report.open_jobs else "Nothing left to do.",),
     )
     if report.keys is not None:
-        facts += tuple((f"{what}: {shown}.",) for what, shown in _to_compare(report.keys))
+        facts += _to_compare(report.keys)
     mood = "Please see below." if report.notes else "All is well."
     blocks: list[Block] = [Paragraph((Strong(f"onboard-bot {report.version}"), f". {mood}")), Bullets(facts)]
     blocks += [Paragraph(("⚠️ ", note)) for note in report.notes]
@@ -266,16 +278,12 @@ def not_encrypted() -> Message:
     return Message((Paragraph((words,)),), About(Kind.STATUS))
 
 
-def grouped(key: str) -> str:
-    """A key in groups of four, as clients show it: so it can be read aloud."""
-    return " ".join(key[start : start + _GROUP] for start in range(0, len(key), _GROUP))
-
-
-def _to_compare(keys: OwnKeys) -> tuple[tuple[str, str], ...]:
+def _to_compare(keys: OwnKeys) -> tuple[tuple[Inline, ...], ...]:
+    master_key: Inline = "lost" if keys.master_key is None else Key(keys.master_key)
     return (
-        ("My device", keys.device_id),
-        ("Its fingerprint", grouped(keys.fingerprint)),
-        ("My identity's master key", "lost" if keys.master_key is None else grouped(keys.master_key)),
+        (f"My device: {keys.device_id}",),
+        ("Its fingerprint: ", Key(keys.fingerprint)),
+        ("My identity's master key: ", master_key),
     )
 
 

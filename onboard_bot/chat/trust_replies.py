@@ -1,6 +1,6 @@
 """Owns the words about devices and identities: why somebody is not obeyed, and what mends it."""
 
-from onboard_bot.chat.messages import About, Inline, Kind, Message, Paragraph, Pill, Strong
+from onboard_bot.chat.messages import About, Bullets, Inline, Key, Kind, Message, Paragraph, Pill, Strong
 from onboard_bot.domain.devices import Standing
 from onboard_bot.errors import ErrorCode
 
@@ -10,6 +10,8 @@ _WHY = {
     " Settings, Encryption); if it is your only one, set up recovery there. Then type it again.",
     Standing.CHANGED: " I did nothing: your cross-signing identity is another one than before. Ask an approver in this"
     " room to make sure that it is really you, and to type {prefix}trust {user}. Then type it again.",
+    Standing.FOREIGN: " I did nothing: this came from none of the devices that your homeserver names now. If it was"
+    " you, please type it again with one of them.",
     Standing.CLEAR: " I did nothing: this came in clear text into an encrypted room, where anybody who holds the"
     " homeserver could have written it. Type it again with a client that encrypts.",
     Standing.UNKNOWN: " I did nothing: your homeserver does not tell me about your devices at the moment, so I cannot"
@@ -41,7 +43,7 @@ def identity_changed(user_id: str, *, before: str, now: str, prefix: str) -> Mes
         prefix: Of commands.
     """
     what: tuple[Inline, ...] = ("⚠️ ", Pill(user_id, user_id), " has another cross-signing identity than before.")
-    keys: tuple[Inline, ...] = ("Before: ", Strong(before), ". Now: ", Strong(now), ".")
+    keys: tuple[tuple[Inline, ...], ...] = (("Before: ", Key(before)), ("Now: ", Key(now)))
     until = (
         "Their devices get no keys from me, and I obey none of them, until another approver accepts it. Ask them, not"
         " in this room, whether they reset it themselves. If they did: "
@@ -52,7 +54,7 @@ def identity_changed(user_id: str, *, before: str, now: str, prefix: str) -> Mes
         ". If they know nothing of it, somebody else may be speaking in their name.",
     )
     about = About(Kind.ERROR, user_id=user_id, error=ErrorCode.IDENTITY_CHANGED)
-    return Message((Paragraph(what), Paragraph(keys), Paragraph(mend)), about)
+    return Message((Paragraph(what), Bullets(keys), Paragraph(mend)), about)
 
 
 def identity_accepted(user_id: str, master_key: str) -> Message:
@@ -66,7 +68,7 @@ def identity_accepted(user_id: str, master_key: str) -> Message:
         "✅ The identity of ",
         Pill(user_id, user_id),
         " with the master key ",
-        Strong(master_key),
+        Key(master_key),
         " counts from now on. What they typed before has to be typed again.",
     )
     return Message((Paragraph(line),), About(Kind.STATUS, user_id=user_id))

@@ -9,7 +9,7 @@ import secrets
 
 from pydantic import SecretStr
 
-from onboard_bot.chat.replies import grouped
+from onboard_bot.chat.messages import Key
 from onboard_bot.check.remembered import refuse_another_accounts_state, remembered_session
 from onboard_bot.config import Config
 from onboard_bot.connections import connections
@@ -63,7 +63,7 @@ async def reset_identity(config: Config) -> str:
         seeds.let_pending_count()
     begun = "The reset that was cut off is at its end" if finished else "Done"
     return (
-        f"{begun}: {session.user_id} has a new identity. Its master key is\n{grouped(identity.public('master'))}\nA"
+        f"{begun}: {session.user_id} has a new identity. Its master key is\n{Key(identity.public('master')).grouped}\nA"
         " running bot signs its device within seconds, else it does so at its next start."
     )
 

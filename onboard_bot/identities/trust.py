@@ -1,5 +1,6 @@
 """Owns the verb `trust`: the operator accepts somebody's changed cross-signing identity, also beside a running bot."""
 
+from onboard_bot.chat.messages import Key
 from onboard_bot.check.remembered import refuse_another_accounts_state, remembered_session
 from onboard_bot.config import Config
 from onboard_bot.domain.identifiers import parse_user_id, server_of
@@ -29,4 +30,7 @@ async def trust(config: Config, user: str) -> str:
     user_id = parse_user_id(user, server_name=server_of(session.user_id))
     async with store_beside(state) as store, store.transaction() as tx:
         master_key = await accept_identity(tx, user_id, by=None)
-    return f"The identity of {user_id} with the master key {master_key} counts from now on, also for a running bot."
+    return (
+        f"This identity of {user_id} counts from now on, also for a running bot. Its master key is\n"
+        f"{Key(master_key).grouped}"
+    )

@@ -177,8 +177,8 @@ class Machine:
             raise UndecryptableError("the key has not arrived", missing_key=True)
         theirs = [session for session in found if not self._is_of_another(sender, session.sender_key)]
         if not theirs:
-            # While we do not know all of the sender's devices it may yet turn out to be theirs.
-            raise UndecryptableError("its key is somebody else's", missing_key=sender not in self._known)
+            # Theirs may still come: whoever passes it on as their own must not silence them.
+            raise UndecryptableError("its key is somebody else's", missing_key=True)
         return min(theirs, key=lambda session: session.first_known_index)
 
     def _is_of_another(self, sender: str, sender_key: str) -> bool:

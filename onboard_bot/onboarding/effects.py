@@ -62,7 +62,7 @@ def send(*, about: str, room_id: str, event_type: str, content: Mapping[str, Any
 
 
 def turn_away(event: RoomEvent, standing: Standing, content: Mapping[str, Any], *, now: Timestamp) -> NewJob:
-    """Tell somebody why their command is not obeyed: once for each device; in clear text, once a day.
+    """Tell somebody why their command is not obeyed: once for each device; where that is unknown, once a day.
 
     Args:
         event: The command.
@@ -70,14 +70,13 @@ def turn_away(event: RoomEvent, standing: Standing, content: Mapping[str, Any], 
         content: What they are told.
         now: This moment.
     """
-    if standing is Standing.UNKNOWN or event.envelope is None:
-        about = event.event_id if standing is Standing.UNKNOWN else f"{event.sender}:{int(now // _DAY)}"
-    else:
+    about = f"{event.sender}:{int(now // _DAY)}"
+    if standing is Standing.UNKNOWN:
+        about = event.event_id  # it is worth another try each time
+    elif standing in (Standing.UNSIGNED, Standing.CHANGED) and event.envelope is not None:
         about = f"{event.sender}:{event.envelope.sender_key}"
-    room_id = event.room_id
-    return send(
-        about=f"{standing}:{about}", room_id=room_id, event_type="m.room.message", content=content, in_clear=True
-    )
+    key, room_id = f"{standing}:{about}", event.room_id
+    return send(about=key, room_id=room_id, event_type="m.room.message", content=content, in_clear=True)
 
 
 def tell_of_identity(user_id: str, master_key: str, changed_to: str) -> NewJob:

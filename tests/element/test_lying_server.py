@@ -85,7 +85,10 @@ async def test_neither_a_device_nor_an_identity_that_the_server_adds_speaks_for_
             assert str((await talk.ada.keys_of(ada)).master) in accepted.body
             await talk.registers()
             await is_turned_away(intruder, f"!register {user_id}", talk, grace, told=False)
-            of_bot = {e.session_id for e in grace.said_by(talk.bot_id, talk.room_id)}
+            said = grace.said_by(talk.bot_id, talk.room_id)
+            notices = [e for e in said if e.about.get("error") == "device_not_signed"]
+            assert len(notices) == 3, notices  # one for the device, one for its identity, and one for Ada before Grace
+            of_bot = {e.session_id for e in said if e.encrypted}
             assert given_to(intruder, talk.room_id).isdisjoint(of_bot)
         assert await view.account(user_id) is None
 

@@ -29,7 +29,7 @@ ARROWS: dict[str, set[str]] = {
     | {"domain", "store", "onboarding", "homeserver.port", "chat", "matrix"}
     | {"config", "health", "state_dir", "__version__"},
     "identities": GROUND
-    | {"domain", "store", "onboarding", "chat.replies", "matrix", "upkeep.identity"}
+    | {"domain", "store", "onboarding", "chat.messages", "matrix", "upkeep.identity"}
     | {"config", "connections", "state_dir", "check.remembered"},
 }
 # Who may import a library; everything else may be imported anywhere.
