@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING
 from onboard_bot import __version__
 
 if TYPE_CHECKING:  # at run time each verb imports what it needs
-    from onboard_bot.clock import Clock
     from onboard_bot.config import Config
     from onboard_bot.safekeeping.archive import Manifest
-    from onboard_bot.state_dir import StateDir
 
 OK, FAILED, UNUSABLE = 0, 1, 2
 
@@ -132,73 +130,50 @@ def _config(_options: argparse.Namespace) -> int:
 
 
 def _backup(options: argparse.Namespace) -> int:
-    from onboard_bot.safekeeping.backup import backup  # noqa: PLC0415 - each verb imports what it needs
+    from onboard_bot.clock import SystemClock  # noqa: PLC0415 - each verb imports what it needs
+    from onboard_bot.safekeeping.backup import backup  # noqa: PLC0415 - the same
+    from onboard_bot.state_dir import StateDir  # noqa: PLC0415 - the same
 
-    return _with_state(
-        options,
-        lambda state, clock: backup(state, options.file, clock),
-        "{file} holds the state of {who} as of {when}. Keep it like a password.",
-    )
+    def saved(config: "Config") -> str:
+        whose = _whose(backup(StateDir(config.bot.state_dir), options.file, SystemClock()), config)
+        return f"{options.file} holds the state of {whose}. Keep it like a password."
+
+    return _say(options, saved)
 
 
 def _restore(options: argparse.Namespace) -> int:
     import secrets  # noqa: PLC0415 - each verb imports what it needs
 
+    from onboard_bot.clock import SystemClock  # noqa: PLC0415 - the same
     from onboard_bot.safekeeping.restore import restore  # noqa: PLC0415 - the same
-
-    return _with_state(
-        options,
-        lambda state, clock: restore(state, options.file, clock, secrets.token_bytes),
-        "{state} holds the state of {who} as of {when}. At its next start the bot signs in as a new device and ends the"
-        " old one.",
-    )
-
-
-def _with_state(options: argparse.Namespace, work: "Callable[[StateDir, Clock], Manifest]", words: str) -> int:
-    """Works on the state directory of a configuration, whose shared secret is not needed for that."""
-    from onboard_bot.clock import SystemClock  # noqa: PLC0415 - each verb imports what it needs
-    from onboard_bot.config import ConfigError, load_config  # noqa: PLC0415 - the same
-    from onboard_bot.errors import OnboardError  # noqa: PLC0415 - the same
     from onboard_bot.state_dir import StateDir  # noqa: PLC0415 - the same
 
-    try:
-        config = load_config(options.config, os.environ)
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return UNUSABLE
-    try:
-        done = work(StateDir(config.bot.state_dir), SystemClock())
-    except OnboardError as error:
-        print(f"FAIL {error.code}: {error.sentence}", file=sys.stderr)
-        return FAILED
-    when = datetime.fromtimestamp(done.saved_at, UTC).isoformat(sep=" ", timespec="seconds")
-    who = done.user_id or f"{config.bot.username}, which never signed in"
-    print(words.format(file=options.file, state=config.bot.state_dir, who=who, when=when))
-    return OK
+    def restored(config: "Config") -> str:
+        state = StateDir(config.bot.state_dir)
+        whose = _whose(restore(state, options.file, SystemClock(), secrets.token_bytes), config)
+        return (
+            f"{state.path} holds the state of {whose}. At its next start the bot signs in as a new device and ends the"
+            " old one."
+        )
+
+    return _say(options, restored)
+
+
+def _whose(manifest: "Manifest", config: "Config") -> str:
+    when = datetime.fromtimestamp(manifest.saved_at, UTC).isoformat(sep=" ", timespec="seconds")
+    return f"{manifest.user_id or f'{config.bot.username}, which never signed in'} as of {when}"
 
 
 def _reset_identity(options: argparse.Namespace) -> int:
     import asyncio  # noqa: PLC0415 - each verb imports what it needs
 
-    from onboard_bot.config import ConfigError, load_config  # noqa: PLC0415 - the same
-    from onboard_bot.errors import OnboardError  # noqa: PLC0415 - the same
     from onboard_bot.identities.reset import explained, refuse_without_session, reset_identity  # noqa: PLC0415 - the same
 
-    try:
-        config = load_config(options.config, os.environ)
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return UNUSABLE
-    try:
+    def reset(config: "Config") -> str | None:
         user_id = refuse_without_session(config)
-        if not options.yes and not _agrees(explained(user_id)):
-            print("Nothing was changed.", file=sys.stderr)
-            return FAILED
-        print(asyncio.run(reset_identity(config)))
-    except OnboardError as error:
-        print(f"FAIL {error.code}: {error.sentence}", file=sys.stderr)
-        return FAILED
-    return OK
+        return asyncio.run(reset_identity(config)) if options.yes or _agrees(explained(user_id)) else None
+
+    return _say(options, reset)
 
 
 def _agrees(explanation: str) -> bool:
@@ -228,19 +203,28 @@ def _trust(options: argparse.Namespace) -> int:
     return _say(options, lambda config: asyncio.run(trust(config, options.user)))
 
 
-def _say(options: argparse.Namespace, work: "Callable[[Config], str]") -> int:
-    """Does something with the configuration, whose shared secret is not needed for it, and prints what came of it."""
+def _say(options: argparse.Namespace, work: "Callable[[Config], str | None]") -> int:
+    """Does something with the configuration, whose shared secret is not needed for it, and prints what came of it.
+
+    Args:
+        options: As typed.
+        work: Gives what to print; None where somebody thought better of it.
+    """
     from onboard_bot.config import ConfigError, load_config  # noqa: PLC0415 - each verb imports what it needs
     from onboard_bot.errors import OnboardError  # noqa: PLC0415 - the same
 
     try:
-        print(work(load_config(options.config, os.environ)))
+        done = work(load_config(options.config, os.environ))
     except ConfigError as error:
         print(error, file=sys.stderr)
         return UNUSABLE
     except OnboardError as error:
         print(f"FAIL {error.code}: {error.sentence}", file=sys.stderr)
         return FAILED
+    if done is None:
+        print("Nothing was changed.", file=sys.stderr)
+        return FAILED
+    print(done)
     return OK
 
 

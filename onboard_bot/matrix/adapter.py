@@ -5,12 +5,12 @@ from collections.abc import Callable
 
 from onboard_bot.clock import Clock
 from onboard_bot.matrix.admin_room import AdminRoom, AdminRoomWish
+from onboard_bot.matrix.beside_sync import BesideSync
 from onboard_bot.matrix.client_api import ClientApi
 from onboard_bot.matrix.direct_rooms import DirectRooms
 from onboard_bot.matrix.encryption import Encryption
 from onboard_bot.matrix.healing import Healing
 from onboard_bot.matrix.intake import Intake
-from onboard_bot.matrix.key_stock import KeyStock
 from onboard_bot.matrix.known_devices import Identities, KnownDevices
 from onboard_bot.matrix.machine import Machine
 from onboard_bot.matrix.membership import Membership
@@ -64,7 +64,7 @@ class MatrixAdapter:
         )
         self.healing = Healing(api, machine, self.devices)
         intake = Intake(api, machine, self.rooms, store)
-        self.keys = KeyStock(self.encryption, clock)
+        self.keys = BesideSync(self.encryption.keep_keys_stocked, clock, "keys could not be uploaded")
 
         def synced() -> None:
             self.keys.look_now()

@@ -1,25 +1,21 @@
 """Owns when the bot's own identity is looked at: at the start, and whenever the server tells of a change to it."""
 
-import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
 
-from onboard_bot.backoff import Backoff
 from onboard_bot.clock import Clock
 from onboard_bot.domain.audit import Entry, Verb
-from onboard_bot.errors import OnboardError
 from onboard_bot.health import Health
+from onboard_bot.matrix.beside_sync import BesideSync
 from onboard_bot.matrix.client_api import ClientApi
 from onboard_bot.matrix.cross_signing import Identity
 from onboard_bot.matrix.machine import Machine
 from onboard_bot.matrix.own_identity import OwnIdentity, OwnStanding
 from onboard_bot.matrix.own_seeds import OwnSeeds
 from onboard_bot.matrix.session import stored_password
-from onboard_bot.onboarding.ports import RateLimitedError, RefusedError, TokenRejectedError, UnreachableError
 from onboard_bot.state_dir import StateDir
 from onboard_bot.store.transaction import Store
-from onboard_bot.store.trouble import LOOK_AGAIN_AFTER, StoreUnavailableError
 
 _log = logging.getLogger(__name__)
 
@@ -38,8 +34,7 @@ class IdentityWatch:
     def __init__(self, look: Callable[[], Awaitable[OwnStanding]], health: Health, clock: Clock) -> None:
         self._look = look
         self._health = health
-        self._clock = clock
-        self._look_now = asyncio.Event()
+        self._beside_sync = BesideSync(self.look, clock, "no look at the own identity")
         self.standing = OwnStanding(None)
         self.on_change: Callable[[], None] = lambda: None
         """Told when it stands differently than before."""
@@ -58,35 +53,15 @@ class IdentityWatch:
 
     def look_again(self) -> None:
         """The server told of a change."""
-        self._look_now.set()
+        self._beside_sync.look_now()
 
     async def run(self) -> None:
-        """Goes on until cancelled.
+        """Looks again whenever it was told to, until cancelled.
 
         Raises:
             TokenRejectedError: The session is over.
         """
-        backoff = Backoff()
-        while True:
-            await self._look_now.wait()
-            self._look_now.clear()
-            try:
-                await self.look()
-                backoff.succeeded()
-                continue
-            except TokenRejectedError:
-                self._look_now.set()  # for whoever runs this with the next token
-                raise
-            except StoreUnavailableError:
-                wait = LOOK_AGAIN_AFTER
-            except RateLimitedError as error:
-                wait = error.wait
-            except Exception as error:  # noqa: BLE001 - the bot goes on with the identity that it had
-                wait = backoff.after_failure()
-                expected = isinstance(error, UnreachableError | RefusedError | OnboardError)
-                _log.warning("no look at the own identity (%s); again in %.1f s", error, wait, exc_info=not expected)
-            await self._clock.sleep(wait)
-            self._look_now.set()
+        await self._beside_sync.run()
 
 
 def watch_identity(

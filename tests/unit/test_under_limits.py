@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from onboard_bot.matrix.beside_sync import BesideSync
 from onboard_bot.matrix.encryption import Encryption
-from onboard_bot.matrix.key_stock import KeyStock
 from onboard_bot.matrix.machine import Machine
 from onboard_bot.matrix.sync_loop import SyncLoop
 from onboard_bot.onboarding.ports import RateLimitedError, RefusedError, TokenRejectedError, UnreachableError
@@ -155,7 +155,7 @@ class Stocked:
         self.api.keys_upload = self._watched  # type: ignore[method-assign]
         self.machine = Machine(BOT, "DEVICE", folder, b"k" * 32)
         self.encryption = Encryption(self.api, self.machine)  # type: ignore[arg-type]
-        self.stock = KeyStock(self.encryption, clock)
+        self.stock = BesideSync(self.encryption.keep_keys_stocked, clock, "keys could not be uploaded")
 
     def fails(self, *errors: Exception) -> None:
         self._fails += errors
