@@ -148,22 +148,21 @@ class Bot:
             api = ClientApi(Transport(http, config.homeserver.url, limits.note, pace))
             wish = BotWish(config.bot.username, config.bot.display_name, config.bot.password_file)
             own_account = OwnAccount(state, wish, backend, api, secrets.choice)
-            session = await self._patience.until_done(own_account.open)
+            session, machine = await self._open_device(own_account, state)
+            stack.callback(machine.close)
 
             async def renew() -> None:
                 state.prove_room()  # before a login is spent on a session that cannot be kept
                 await own_account.renew()
 
             self._patience.renew = renew
-            machine = open_machine(state, session, self._storage.note)
-            stack.callback(machine.close)
             identity = watch_identity(api, machine, state, store, self.health, self._clock)
             matrix = self._matrix(api, machine, store, identity)
             stack.push_async_callback(matrix.sending.finish)
 
             async def bring_keys_up() -> None:
                 await matrix.encryption.keep_keys_stocked()
-                own_account.keys_are_stored()
+                own_account.keys_are_stored(machine.fingerprint)
 
             await self._patience.until_done(bring_keys_up)
             await self._patience.until_done(identity.look)
@@ -193,6 +192,16 @@ class Bot:
                     _log.warning("the session expired; signing in again on the same device")
                     await self._patience.until_done(renew)
                     await self._clock.sleep(_AFTER_RENEWAL)
+
+    async def _open_device(self, own_account: OwnAccount, state: StateDir) -> tuple[Session, Machine]:
+        """The session, and the keys of its very device; a new device where the old one's keys are gone."""
+        while True:
+            session = await self._patience.until_done(own_account.open)
+            machine = open_machine(state, session, self._storage.note)
+            if not own_account.has_lost_keys(machine.fingerprint):
+                return session, machine
+            machine.close()
+            await self._patience.until_done(own_account.leave_device)
 
     async def _serve(self, **parts: Coroutine[Any, Any, None]) -> None:
         """Runs the parts until one of them ends, or the bot is stopped."""

@@ -25,6 +25,7 @@ from onboard_bot.onboarding import effects
 from onboard_bot.onboarding.identities import accept_identity
 from onboard_bot.onboarding.ports import RateLimitedError, RefusedError, TokenRejectedError, UnreachableError
 from onboard_bot.onboarding.register import Asked, RegistrationRules, register
+from onboard_bot.onboarding.turned_away import tell_why_turned_away
 from onboard_bot.store.inbox import RoomEvent
 from onboard_bot.store.rooms import Purpose
 from onboard_bot.store.sealing import Sealer
@@ -121,13 +122,14 @@ class Dispatch:
                 await self._obey(event, typed)
 
     async def _obey(self, event: RoomEvent, typed: TypedCommand) -> None:
+        reply_to = ReplyTo(event.event_id, typed.thread_root)
         if self._refused[event.event_id] >= _REFUSALS_AT_MOST:  # the others must not wait for it for ever
             del self._refused[event.event_id]
-            await self._close_with_reference(event, ReplyTo(event.event_id, typed.thread_root))
+            await self._close_with_reference(event, reply_to)
             return
-        reply_to = ReplyTo(event.event_id, typed.thread_root)
-        try:
-            actor, standing = await self._admission.actor(event), await self._admission.standing(event)
+        standing = await self._standing(event)
+        try:  # last, so that it is as new as can be
+            actor = await self._admission.actor(event)
         except RefusedError:
             self._refused[event.event_id] += 1
             raise
@@ -135,7 +137,7 @@ class Dispatch:
             await self._close(event, None)
             return
         if not is_obeyed(standing, only_signed=self._manners.only_signed):
-            await self._turn_away(event, standing, reply_to)
+            await self._turn_away(event, standing, reply_to, surely=typed.surely)
             return
         try:
             async with self._store.transaction() as tx:
@@ -152,16 +154,30 @@ class Dispatch:
         except Exception as error:  # noqa: BLE001 - a fault of ours: a person gets a reference number, the log the trace
             await self._close_with_reference(event, reply_to, error)
 
-    async def _turn_away(self, event: RoomEvent, standing: Standing, reply_to: ReplyTo) -> None:
+    async def _standing(self, event: RoomEvent) -> Standing:
+        """How the device stands to the sender; unknown where that cannot be found out although the server answers."""
+        try:
+            return await self._admission.standing(event)
+        except RefusedError:
+            self._refused[event.event_id] += 1
+            raise
+        except UnreachableError:
+            await self._admission.actor(event)  # where the server is gone, everybody waits for it
+            self._refused[event.event_id] += 1
+            if self._refused[event.event_id] < _REFUSALS_AT_MOST:
+                raise
+            del self._refused[event.event_id]
+            return Standing.UNKNOWN
+
+    async def _turn_away(self, event: RoomEvent, standing: Standing, reply_to: ReplyTo, *, surely: bool) -> None:
         """The command has no effect. Its sender hears why, once for each device, where any device can read it."""
         if (event.sender, standing) not in self._turned_away:  # a flood of events must not become a flood of lines
             self._turned_away.append((event.sender, standing))
             _log.warning("%s of %s is not obeyed: its device is %s", event.event_id, event.sender, standing)
         message = trust_replies.turned_away(standing, event.sender, prefix=self._manners.prefix)
-        content = render(message, reply_to)
         async with self._store.transaction() as tx:
-            if await tx.inbox.close(event.event_id):
-                await tx.intend(effects.turn_away(event, standing, content, now=tx.now))
+            if await tx.inbox.close(event.event_id) and surely:
+                await tell_why_turned_away(tx, event, standing, render(message, reply_to))
 
     async def _carry_out(self, tx: Transaction, event: RoomEvent, typed: TypedCommand, actor: Actor) -> Message | None:
         """What is to be answered now; None where the answer follows when the outcome is known."""

@@ -1,6 +1,6 @@
 """Owns the words about devices and identities: why somebody is not obeyed, and what mends it."""
 
-from onboard_bot.chat.messages import About, Bullets, Inline, Key, Kind, Message, Paragraph, Pill, Strong
+from onboard_bot.chat.messages import About, Bullets, Code, Inline, Key, Kind, Message, Paragraph, Pill, Strong
 from onboard_bot.domain.devices import Standing
 from onboard_bot.errors import ErrorCode
 
@@ -8,8 +8,9 @@ _WHY = {
     Standing.UNSIGNED: " I did nothing: this came from a device that you have not verified, and anybody who holds your"
     " homeserver could add such a device. Verify it with another device of yours or with your recovery key (in Element:"
     " Settings, Encryption); if it is your only one, set up recovery there. Then type it again.",
-    Standing.CHANGED: " I did nothing: your cross-signing identity is another one than before. Ask an approver in this"
-    " room to make sure that it is really you, and to type {prefix}trust {user}. Then type it again.",
+    Standing.CHANGED: " I did nothing: your cross-signing identity is another one than before. Ask another approver in"
+    " this room to make sure that it is really you, and to type {prefix}trust {user}; where there is none, the operator"
+    " runs “onboard-bot trust {user}” at the machine. Then type it again.",
     Standing.FOREIGN: " I did nothing: this came from none of the devices that your homeserver names now. If it was"
     " you, please type it again with one of them.",
     Standing.CLEAR: " I did nothing: this came in clear text into an encrypted room, where anybody who holds the"
@@ -46,12 +47,14 @@ def identity_changed(user_id: str, *, before: str, now: str, prefix: str) -> Mes
     keys: tuple[tuple[Inline, ...], ...] = (("Before: ", Key(before)), ("Now: ", Key(now)))
     until = (
         "Their devices get no keys from me, and I obey none of them, until another approver accepts it. Ask them, not"
-        " in this room, whether they reset it themselves. If they did: "
+        " in this room, whether they reset it themselves, and compare the key. If it is theirs: "
     )
     mend: tuple[Inline, ...] = (
         until,
         Strong(f"{prefix}trust {user_id}"),
-        ". If they know nothing of it, somebody else may be speaking in their name.",
+        "; where there is no other approver, ",
+        Code(f"onboard-bot trust {user_id}"),
+        " at the machine. If they know nothing of it, somebody else may be speaking in their name.",
     )
     about = About(Kind.ERROR, user_id=user_id, error=ErrorCode.IDENTITY_CHANGED)
     return Message((Paragraph(what), Bullets(keys), Paragraph(mend)), about)

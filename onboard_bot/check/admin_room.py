@@ -1,6 +1,6 @@
 """Owns the checks of the admin room: whether the bot is in it, may do its work there, and has somebody to work for."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from onboard_bot.check.findings import Finding, failed, ok, unusable, warn
@@ -40,7 +40,9 @@ def first_start_enters_room(config: Config) -> Finding:
     return ok(_ROOM_KEY, f"{config.admin_room.room} will be entered at the first start, or once the bot is invited.")
 
 
-async def check_admin_room(api: ClientApi, config: Config, plan: PlannedRoom | None, *, bot: str) -> list[Finding]:
+async def check_admin_room(
+    api: ClientApi, config: Config, plan: PlannedRoom | None, *, bot: str, not_accepted: Collection[str] = ()
+) -> list[Finding]:
     """The room as the server has it now; raises what `Transport.call` raises.
 
     Args:
@@ -48,6 +50,7 @@ async def check_admin_room(api: ClientApi, config: Config, plan: PlannedRoom | N
         config: Which room is wanted, and how the bot is to work there.
         plan: Which room the bot remembers.
         bot: Its user id.
+        not_accepted: People whose identity changed, and was not accepted since.
     """
     made_by_bot = config.admin_room.room is None
     room_id: str | None
@@ -72,7 +75,7 @@ async def check_admin_room(api: ClientApi, config: Config, plan: PlannedRoom | N
     )
     findings = judge_room(facts, config, bot=bot, made_by_bot=made_by_bot)
     if facts.encrypted and config.encryption.unsigned_devices == "refuse":
-        findings += await check_approvers(api, approvers(facts, config, bot))
+        findings += await check_approvers(api, approvers(facts, config, bot), not_accepted)
     return findings
 
 

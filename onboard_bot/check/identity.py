@@ -1,6 +1,6 @@
 """Owns the checks of cross-signing: the bot's own identity on the server, and whether those who approve have one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from onboard_bot.check.findings import Finding, failed, failed_with, ok, warn
@@ -70,13 +70,28 @@ def judge_identity(shown: Shown, current: Identity | None, pending: Identity | N
     return ok(_KEY, f"the homeserver shows the bot's device {device_id} as signed by its own identity.")
 
 
-async def check_approvers(api: ClientApi, people: Sequence[str]) -> list[Finding]:
-    """Whether these people's commands will be obeyed; raises what `Transport.call` raises."""
-    findings: list[Finding] = []
-    for start in range(0, len(people), _USERS_PER_QUERY):
-        asked = people[start : start + _USERS_PER_QUERY]
+async def check_approvers(api: ClientApi, people: Sequence[str], not_accepted: Collection[str]) -> list[Finding]:
+    """Whether these people's commands will be obeyed; raises what `Transport.call` raises.
+
+    Args:
+        api: With the bot's token.
+        people: Who may approve.
+        not_accepted: People whose identity changed, as the bot remembers it, and was not accepted since.
+    """
+    findings = [_warn_of_change(user) for user in people if user in not_accepted]
+    others = [user for user in people if user not in not_accepted]
+    for start in range(0, len(others), _USERS_PER_QUERY):
+        asked = others[start : start + _USERS_PER_QUERY]
         findings += judge_approvers(asked, await api.keys_query(asked))
     return findings
+
+
+def _warn_of_change(user: str) -> Finding:
+    return warn(
+        _DEVICES_KEY,
+        f"{user} has another cross-signing identity than before: their commands will not be obeyed until another"
+        f" approver types !trust {user}, or you run “onboard-bot trust {user}”. Ask them first whether it is theirs.",
+    )
 
 
 def judge_approvers(people: Sequence[str], answer: Mapping[str, Any]) -> list[Finding]:

@@ -113,8 +113,8 @@ async def _check_account_and_room(
     seeds = OwnSeeds(StateDir(state_dir), session.user_id, secrets.token_bytes)
     tell(await asked(lambda: check_identity(api, seeds, session)))
     if memory is not None:
-        plan = memory.admin_room
-        tell(await asked(lambda: check_admin_room(api, config, plan, bot=session.user_id)))
+        plan, changed = memory.admin_room, memory.not_accepted
+        tell(await asked(lambda: check_admin_room(api, config, plan, bot=session.user_id, not_accepted=changed)))
 
 
 async def _recall(state: StateDir, clock: Clock, tell: Tell) -> Remembered | None:

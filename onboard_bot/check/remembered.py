@@ -29,10 +29,12 @@ class Remembered:
     Args:
         admin_room: The room that the bot has, or is about to have; None before the first start.
         limits: The rate limits met in the last day.
+        not_accepted: People whose identity changed, and was not accepted since.
     """
 
     admin_room: PlannedRoom | None = None
     limits: tuple[MetLimit, ...] = ()
+    not_accepted: frozenset[str] = frozenset()
 
 
 def remembered_session(state: StateDir) -> Session | None:
@@ -91,6 +93,7 @@ async def remembered(state: StateDir, clock: Clock) -> Remembered:
             async with store.reading() as tx:
                 plan = await tx.rooms.find(Purpose.ADMIN)
                 limits = await tx.rate_limits.of_the_last_day(now=tx.now)
+                not_accepted = await tx.identities.not_accepted()
         finally:
             await store.close()
     except OSError as error:
@@ -98,7 +101,7 @@ async def remembered(state: StateDir, clock: Clock) -> Remembered:
     except Exception as error:  # what a damaged or a newer database raises is store/'s own business
         why = str(error.__cause__ or error)
         raise _unusable(f"The database {state.database} cannot be read: {why}") from error
-    return Remembered(plan, tuple(limits))
+    return Remembered(plan, tuple(limits), frozenset(not_accepted))
 
 
 def read_only_url(path: Path) -> str:

@@ -5,6 +5,9 @@ What it says stands in clear and is signed by nobody. It may explain what cannot
 
 from enum import StrEnum
 
+WAITED_FOR = 60.0
+"""Seconds for which a key is waited for, if it is not known to be withheld; then its sender is asked to type again."""
+
 
 class Withheld(StrEnum):
     """Why; the values are those of the specification."""

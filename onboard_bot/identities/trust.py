@@ -11,7 +11,7 @@ from onboard_bot.state_dir import StateDir
 
 
 async def trust(config: Config, user: str) -> str:
-    """What was accepted, for the operator.
+    """What was accepted, for the operator; also what the admin room was not told yet, for there may be none.
 
     Args:
         config: Where the state is.

@@ -23,6 +23,7 @@ from onboard_bot.onboarding.ports import (
     SessionRepair,
     TokenRejectedError,
 )
+from onboard_bot.onboarding.spending import spend
 from onboard_bot.onboarding.unread import HEALINGS, QUESTIONS, Question
 from onboard_bot.store.jobs import Job
 from onboard_bot.store.rooms import Purpose
@@ -88,7 +89,7 @@ class HealPerson(Effect[Patient]):
     @staticmethod
     async def _intend(tx: Transaction, user_id: str, devices: Sequence[str]) -> None:
         for device_id in devices:
-            if await unread.spend(tx, "healings", HEALINGS, user_id, device_id):
+            if await spend(tx, "healings", HEALINGS, user_id, device_id):
                 await tx.intend(effects.heal_device(user_id, device_id, now=tx.now))
 
 
@@ -105,7 +106,11 @@ class HealDevice(Effect[Job]):
         return job
 
     async def perform(self, job: Job, prepared: Job) -> Record | None:  # noqa: ARG002 - the job says all
-        """Claims a key. A session whose message was not written down is never used: the next try makes another."""
+        """Claims a key.
+
+        Cut off before the message is written down, the next try makes another session. What goes out in the first one
+        until then can be read all the same: until the device answers, every message says how to open its session.
+        """
         user_id, device_id = job.payload["user_id"], job.payload["device_id"]
         messages = await self._repair.start_over(user_id, device_id)
         if messages is None:
@@ -162,7 +167,7 @@ class AskAgain(Effect[Question]):
         question = await unread.ask_about(tx, sender, session_id)
         if question is None:
             return None
-        if not await unread.spend(tx, "questions", QUESTIONS, sender, session_id):
+        if not await spend(tx, "questions", QUESTIONS, sender, session_id):
             raise PostponedError("enough was asked in this minute", wait=QUESTIONS.period)
         await tx.jobs.remember(job, question=unread.as_payload(question))
         return question

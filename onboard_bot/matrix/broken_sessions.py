@@ -12,14 +12,13 @@ from typing import Any
 
 from nio.crypto import Olm
 from nio.events import DummyEvent, OlmEvent, ToDeviceEvent
-from nio.responses import KeysClaimResponse
 
 from onboard_bot.matrix.device_keys import MALFORMED, Device
+from onboard_bot.matrix.olm_gaps import start_session
 from onboard_bot.matrix.olm_on_disk import OlmOnDisk
 
 # As many to-device messages as some sync answers hold.
 _REMEMBERED = 1000
-_LEAST = timedelta(microseconds=1)
 
 Json = dict[str, Any]
 
@@ -89,17 +88,9 @@ class BrokenSessions:
         if known is None or key is None:
             return None
         with self._disk.stored():
-            before = list(olm.session_store[known.curve25519])
-            try:
-                olm.handle_response(KeysClaimResponse({user_id: {device_id: key}}, {}))
-            except MALFORMED:
+            session = start_session(olm, known, key)
+            if session is None:
                 return None
-            made = [session for session in olm.session_store[known.curve25519] if session not in before]
-            if not made:
-                return None
-            (session,) = made
-            # The newest is used from now on, also where the machine's clock was set back.
-            session.creation_time = max([session.creation_time, *(old.creation_time + _LEAST for old in before)])
             content = olm._olm_encrypt(session, known, "m.dummy", {})  # noqa: SLF001 - its own way needs its lists
         return {user_id: {device_id: content}}
 

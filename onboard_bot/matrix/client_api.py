@@ -168,7 +168,7 @@ class ClientApi:
     async def keys_claim(self, devices: Mapping[str, Sequence[str]]) -> Json:
         """`POST /keys/claim`: one one-time key of each device."""
         wanted = {user: dict.fromkeys(ids, "signed_curve25519") for user, ids in devices.items()}
-        return await self._call("POST", "keys", "claim", body={"one_time_keys": wanted})
+        return await self._call("POST", "keys", "claim", body={"one_time_keys": wanted}, at_most=LARGE)
 
     async def send_to_device(
         self, event_type: str, messages: Mapping[str, Mapping[str, Any]], *, transaction_id: str

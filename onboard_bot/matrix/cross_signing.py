@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pydantic import SecretStr
 
 from onboard_bot.matrix.client_api import ClientApi
+from onboard_bot.matrix.device_keys import MALFORMED
 from onboard_bot.matrix.signed_json import canonical, is_signed_by
 from onboard_bot.onboarding.ports import RefusedError, TokenRejectedError, UnreachableError
 
@@ -122,8 +123,10 @@ class Shown:
 
     @property
     def master_key(self) -> str | None:
-        """What stands for the identity; None where there is none."""
-        return next(iter(self.keys["master"]["keys"].values())) if "master" in self.keys else None
+        """What stands for the identity; None where there is none. Text that can be stored and sent, whatever it is."""
+        if "master" not in self.keys:
+            return None
+        return str(next(iter(self.keys["master"]["keys"].values()))).encode("ascii", "backslashreplace").decode()
 
     def holds(self, identity: Identity) -> bool:
         """Whether all of the identity is there, and holds together."""
@@ -195,7 +198,7 @@ async def sign_own_device(
             raise UnreachableError("a keys/query that does not know our own device")
         if shown.master_key not in (None, ours):
             raise ForeignIdentityError(str(shown.master_key))
-        if canonical(shown.device) != canonical(device.device_keys):
+        if not _are_the_same(shown.device, device.device_keys):
             raise ForeignDeviceError
         if not shown.holds(identity):
             await upload_identity(api, identity, device.device_id, password)
@@ -241,6 +244,14 @@ async def upload_identity(
             "session": refusal.body.get("session"),
         }
         await api.device_signing_upload(body | {"auth": proof})
+
+
+def _are_the_same(shown: Json, ours: Json) -> bool:
+    """To the byte: Python takes 1 for true."""
+    try:
+        return canonical(shown) == canonical(ours)
+    except MALFORMED:  # JSON can spell halves of characters, and nothing of ours holds one
+        return False
 
 
 def _asks_for_password(refusal: RefusedError) -> bool:

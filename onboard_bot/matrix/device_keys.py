@@ -1,7 +1,7 @@
 """Owns which devices in the answer of a `keys/query` are taken: what is malformed is left out, and harms no other."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -47,12 +47,21 @@ def read_device(device_id: str, keys: Mapping[str, Any]) -> DeviceKeys | None:
         return None
 
 
-def good_devices(user: str, devices: Mapping[str, Any], verify: Verify) -> dict[str, Json]:
+def good_devices(
+    user: str, devices: Mapping[str, Any], verify: Verify, *, first: Collection[str] = ()
+) -> dict[str, Json]:
     """The devices that nio can take without raising.
 
     Their names are left out: the bot shows them to nobody, and they are a stranger's words.
+
+    Args:
+        user: Whose.
+        devices: As the server shows them.
+        verify: Checks a device's own signature.
+        first: Ids of devices that are taken before others, where there are too many.
     """
-    good = islice(_well_formed(user, devices, verify), OF_ONE_PERSON)
+    in_order = {device_id: devices[device_id] for device_id in sorted(devices, key=lambda each: each not in first)}
+    good = islice(_well_formed(user, in_order, verify), OF_ONE_PERSON)
     return {device_id: {**devices[device_id], "unsigned": {}} for device_id in good}
 
 

@@ -12,6 +12,8 @@ from nio.store import Keys, OlmSessions, SqliteStore
 from nio.store.database import use_database
 from peewee import SQL, BlobField, BooleanField, CompositeKey, Model, TextField, fn
 
+from onboard_bot.matrix.device_keys import Device
+
 UNUSED = 2000
 """Rooms' keys with which nobody ever spoke to us; of more, the oldest go."""
 OF_STRANGERS = 2000
@@ -36,10 +38,33 @@ class GivenSessions(Model):  # type: ignore[misc] # peewee has no types
         primary_key = CompositeKey("room_id", "sender_key", "session_id")
 
 
+class StartedSessions(Model):  # type: ignore[misc] # peewee has no types
+    """Which device an Olm session that we made is with; nio knows only its key, and anybody can name that as theirs."""
+
+    session_id = TextField(primary_key=True)
+    user_id = TextField()
+    device_id = TextField()
+
+
 class GivenKeys(SqliteStore):  # type: ignore[misc] # nio has no types
     """nio's store, with a table of its own for the rooms' keys; what is in nio's table stays there."""
 
-    models = (*SqliteStore.models, GivenSessions)
+    models = (*SqliteStore.models, GivenSessions, StartedSessions)
+
+    @use_database  # type: ignore[untyped-decorator]
+    def load_sessions(self) -> SessionStore:
+        """All Olm sessions; `made_with` is None for those that the other side made."""
+        store = super().load_sessions()
+        started = {row.session_id: (row.user_id, row.device_id) for row in StartedSessions.select()}
+        for session in (session for sessions in store.values() for session in sessions):
+            session.made_with = started.get(session.id)
+        return store
+
+    @use_database  # type: ignore[untyped-decorator]
+    def note_made(self, session: Any, device: Device) -> None:
+        """We made this Olm session with that device."""
+        user_id, device_id = session.made_with = device
+        StartedSessions.replace(session_id=session.id, user_id=user_id, device_id=device_id).execute()
 
     @use_database  # type: ignore[untyped-decorator]
     def load_inbound_group_sessions(self) -> GroupSessionStore:
@@ -97,4 +122,5 @@ class GivenKeys(SqliteStore):  # type: ignore[misc] # nio has no types
         for row in list(OlmSessions.select().where(which).order_by(OlmSessions.last_usage_date.desc()).offset(kept)):
             held = devices[row.sender_key]
             held[:] = [session for session in held if session.id != row.session_id]
+            StartedSessions.delete().where(StartedSessions.session_id == row.session_id).execute()
             row.delete_instance()

@@ -1,6 +1,7 @@
 """Owns whose devices we know, and which of them count: for keys, and for what is said to come from them."""
 
 import asyncio
+import logging
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,11 +12,16 @@ from onboard_bot.matrix.client_api import ClientApi
 from onboard_bot.matrix.device_keys import Device, DeviceKeys
 from onboard_bot.matrix.machine import Machine
 from onboard_bot.matrix.owners import Owner, read_owner
+from onboard_bot.onboarding.ports import TooLargeError
 from onboard_bot.store.inbox import Envelope
+
+_log = logging.getLogger(__name__)
 
 _USERS_PER_QUERY = 200
 # A server that does not answer for its people costs seconds of waiting; not at every message.
 _ASK_AGAIN_AFTER = 300.0
+# Nor is it asked for each of the commands that somebody types in vain.
+_JUST_NOW = 10.0
 
 
 class Identities(Protocol):
@@ -53,6 +59,7 @@ class KnownDevices:
         self._identities = identities
         self._owners: dict[str, Owner] = {}
         self._accepted: set[str] = set()
+        self._asked: dict[str, float] = {}
         self._asked_in_vain: dict[str, float] = {}
 
     async def readers(self, users: Iterable[str]) -> Readers:
@@ -68,13 +75,19 @@ class KnownDevices:
         others = set(devices).difference(good)
         return Readers(good, sorted(device for device in others if device[0] != self._machine.user_id))
 
+    def is_current(self, users: Iterable[str]) -> bool:
+        """Whether nothing is known to have changed with these people's devices since they were looked at."""
+        return not self._to_ask(users)
+
     async def standing(self, user_id: str, envelope: Envelope) -> Standing:
         """How the device that an encrypted event came from stands to the event's sender, now.
 
-        Whoever just signed their device is not told to do so: before the answer is no, the server is asked again.
+        Before the answer is no, the server is asked again, unless it just was: it may have changed its mind before
+        word of that came.
         """
         standing = await self._standing(user_id, envelope)
-        if standing in (Standing.UNSIGNED, Standing.FOREIGN):
+        just_asked = self._now() - self._asked.get(user_id, -math.inf) < _JUST_NOW
+        if standing in (Standing.UNSIGNED, Standing.FOREIGN) and not just_asked:
             self._machine.forget(user_id)
             standing = await self._standing(user_id, envelope)
         return standing
@@ -111,20 +124,44 @@ class KnownDevices:
             self._accepted |= await self._identities.accepted(open_question)
 
     async def _know(self, users: list[str]) -> None:
-        now = asyncio.get_running_loop().time()
-        unknown = sorted(
+        to_ask = self._to_ask(users)
+        for start in range(0, len(to_ask), _USERS_PER_QUERY):
+            await self._ask(to_ask[start : start + _USERS_PER_QUERY])
+
+    def _to_ask(self, users: Iterable[str]) -> list[str]:
+        now = self._now()
+        return sorted(
             user
             for user in self._machine.unknown(users)
             if now - self._asked_in_vain.get(user, -math.inf) >= _ASK_AGAIN_AFTER
         )
-        for start in range(0, len(unknown), _USERS_PER_QUERY):
-            asked = unknown[start : start + _USERS_PER_QUERY]
-            self._machine.about_to_ask(asked)
-            answer = await self._api.keys_query(asked)
-            told = self._machine.learn_devices(answer, asked)
-            for user in told:
-                self._note_owner(user, read_owner(user, answer))
-            self._asked_in_vain |= dict.fromkeys(set(asked).difference(told), now)
+
+    async def _ask(self, users: list[str]) -> None:
+        """Asks about them at once, or, where somebody has more devices than can be read, one half after the other."""
+        asked_at = self._machine.about_to_ask()
+        try:
+            answer = await self._api.keys_query(users)
+        except TooLargeError as error:
+            if len(users) == 1:
+                _log.warning("the devices of %s are too many or too large to be read: %s", users[0], error)
+                self._asked_in_vain[users[0]] = self._now()
+                return
+            middle = len(users) // 2
+            await self._ask(users[:middle])
+            await self._ask(users[middle:])
+            return
+        owners = {user: owner for user in users if (owner := read_owner(user, answer)) is not None}
+        signed = {user: owner.devices for user, owner in owners.items()}
+        told = self._machine.learn_devices(answer, users, asked_at=asked_at, first=signed)
+        for user in told:
+            self._note_owner(user, owners.get(user))
+        now = self._now()
+        self._asked |= dict.fromkeys(told, now)
+        self._asked_in_vain |= dict.fromkeys(set(users).difference(told) & self._machine.unknown(users), now)
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
 
     def _note_owner(self, user: str, owner: Owner | None) -> None:
         before = self._owners.pop(user, None)

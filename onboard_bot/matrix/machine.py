@@ -8,18 +8,19 @@ believes state events, other rooms' ids and redactions inside an encrypted event
 import copy
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from nio.crypto import Olm, OlmDevice
 from nio.events import ToDeviceEvent
-from nio.responses import KeysClaimResponse, KeysQueryResponse, KeysUploadResponse
+from nio.responses import KeysQueryResponse, KeysUploadResponse
 
 from onboard_bot.matrix.broken_sessions import BrokenSessions
 from onboard_bot.matrix.device_keys import MALFORMED, Device, DeviceKeys, good_devices
 from onboard_bot.matrix.json_text import is_id
-from onboard_bot.matrix.olm_gaps import forget_empty_sessions, new_fallback_key
+from onboard_bot.matrix.olm_gaps import forget_empty_sessions, new_fallback_key, session_with, start_session
 from onboard_bot.matrix.olm_on_disk import OlmOnDisk
 from onboard_bot.matrix.payload import Decrypted, UndecryptableError, believed, is_shallow
 from onboard_bot.matrix.room_keys import MEGOLM, RoomKeys
@@ -28,6 +29,10 @@ from onboard_bot.store.inbox import Envelope
 from onboard_bot.store.trouble import StoreUnavailableError
 
 _log = logging.getLogger(__name__)
+
+# How vodozemac says that a key opens only what came after this message; whoever had an earlier one may still give it.
+_IS_EARLIER = "unknown message index"
+_TOO_LATE = "its key opens only later ones"
 
 Json = dict[str, Any]
 
@@ -59,7 +64,9 @@ class Machine:
         self.broken = BrokenSessions(self._disk)
         self.room_keys = RoomKeys(self._disk)
         self._known: set[str] = set()
-        self._asked: set[str] = set()
+        self._moment = 0
+        self._changed_at: dict[str, int] = {}
+        self._told_at: dict[str, int] = {}
         self._one_time_keys_on_server: int | None = None
         self._fallback_key_used = False
         self.own_keys_changed = False
@@ -75,7 +82,6 @@ class Machine:
 
     def _know_nobody(self) -> None:
         self._known.clear()
-        self._asked.clear()
 
     def sign(self, text: str) -> str:
         """Our device's signature, unpadded base64."""
@@ -107,12 +113,14 @@ class Machine:
         encrypted = [e for e in events if _is_encrypted(e)] if isinstance(events, list) else []
         if encrypted:
             with self._stored():
-                for event in encrypted:
-                    self._receive_to_device(event)
+                malformed = {self._receive_to_device(event) for event in encrypted} - {None}
                 self._olm.store.forget_surplus(self._olm.inbound_group_store, self._olm.session_store)
                 forget_empty_sessions(self._olm)
                 # nio saves the account before it takes the used one-time key out of it.
                 self._olm.save_account()
+            if malformed:
+                shown = sorted(map(str, malformed))
+                _log.warning("malformed to-device events from %s; senders: %d", shown[0], len(shown))
         self._note_counts(sync)
         changes = sync.get("device_lists")
         if isinstance(changes, Mapping):
@@ -121,20 +129,23 @@ class Machine:
                 if isinstance(users, list):
                     changed = {user for user in users if isinstance(user, str)}
                     self._known -= changed
-                    self._asked -= changed
+                    self._moment += 1
+                    self._changed_at |= dict.fromkeys(changed, self._moment)
                     self.own_keys_changed |= self.user_id in changed
         return bool(encrypted)
 
-    def _receive_to_device(self, raw: Mapping[str, Any]) -> None:
+    def _receive_to_device(self, raw: Mapping[str, Any]) -> str | None:
+        """Takes a message; whose it was, where nothing can be made of it."""
         if not is_shallow(raw):
-            return
+            return None
         try:
             event = ToDeviceEvent.parse_event(copy.deepcopy(dict(raw)))
             if event is not None:
                 self.broken.feed(event)
         except MALFORMED as error:
             sender = raw["sender"] if is_id(raw.get("sender")) else "nobody"
-            _log.warning("malformed to-device event from %s: %s", sender, type(error).__name__)
+            return f"{sender} ({type(error).__name__})"
+        return None
 
     def _note_counts(self, sync: Mapping[str, Any]) -> None:
         counts = sync.get("device_one_time_keys_count")
@@ -153,9 +164,8 @@ class Machine:
         content, sender = event.get("content"), event.get("sender")
         if not isinstance(content, Mapping) or content.get("algorithm") != MEGOLM:
             raise UndecryptableError("an unknown algorithm")
-        session = self._inbound_session(room_id, content.get("session_id"), str(sender))
+        session, plaintext, index = self._opened(room_id, content, str(sender))
         try:
-            plaintext, index = session.decrypt(content["ciphertext"])
             payload = json.loads(plaintext)
         except MALFORMED as error:
             raise UndecryptableError(f"malformed: {type(error).__name__}") from error
@@ -164,10 +174,24 @@ class Machine:
         self._disk.note_use(session)
         return decrypted
 
-    def _inbound_session(self, room_id: str, session_id: object, sender: str) -> Any:
-        """The session of this id; `sender_key` is deprecated (specification, "m.megolm.v1.aes-sha2").
+    def _opened(self, room_id: str, content: Mapping[str, Any], sender: str) -> tuple[Any, str, int]:
+        """What opens a message, what is in it, and its index."""
+        reasons = []
+        for session in self._inbound_sessions(room_id, content.get("session_id"), sender):
+            try:
+                plaintext, index = session.decrypt(content["ciphertext"])
+            except MALFORMED as error:
+                reasons.append(_TOO_LATE if _IS_EARLIER in str(error) else f"malformed: {type(error).__name__}")
+            else:
+                return session, plaintext, index
+        too_late = _TOO_LATE in reasons
+        raise UndecryptableError(_TOO_LATE if too_late else reasons[0], missing_key=too_late)
 
-        Whoever was given a session can pass it on as if it were their own, so that it may be here more than once.
+    def _inbound_sessions(self, room_id: str, session_id: object, sender: str) -> list[Any]:
+        """The sessions of this id; `sender_key` is deprecated (specification, "m.megolm.v1.aes-sha2").
+
+        Whoever was given a session can pass it on as if it were their own, so that it may be here more than once: first
+        the copies of devices that we know for the sender's, then those of devices that we do not know at all.
         """
         if not is_id(session_id):
             raise UndecryptableError("malformed: it names no session")
@@ -175,16 +199,18 @@ class Machine:
         found = [sessions[session_id] for sessions in in_room.values() if session_id in sessions]
         if not found:
             raise UndecryptableError("the key has not arrived", missing_key=True)
-        theirs = [session for session in found if not self._is_of_another(sender, session.sender_key)]
-        if not theirs:
+        owners = {session.sender_key: self._owners(session.sender_key) for session in found}
+        theirs = [s for s in found if sender in owners[s.sender_key]]
+        nobodys = [s for s in found if not owners[s.sender_key]]
+        if not theirs and not nobodys:
             # Theirs may still come: whoever passes it on as their own must not silence them.
             raise UndecryptableError("its key is somebody else's", missing_key=True)
-        return min(theirs, key=lambda session: session.first_known_index)
+        of_each = (sorted(copies, key=lambda session: session.first_known_index) for copies in (theirs, nobodys))
+        return list(chain.from_iterable(of_each))
 
-    def _is_of_another(self, sender: str, sender_key: str) -> bool:
-        """Whether a key belongs to devices that we know, and none of them is the sender's."""
-        owners = {device.user_id for device in self._olm.device_store if device.curve25519 == sender_key}
-        return bool(owners) and sender not in owners
+    def _owners(self, sender_key: str) -> set[str]:
+        """Whose devices name this key as theirs, of all that we know."""
+        return {device.user_id for device in self._olm.device_store if device.curve25519 == sender_key}
 
     # Our own keys on the server
 
@@ -233,12 +259,21 @@ class Machine:
         """Whether their server told of all their devices, and of no change since."""
         return user in self._known
 
-    def about_to_ask(self, users: Iterable[str]) -> None:
-        """A `keys/query` goes out: who changes before its answer is here stays unknown."""
-        self._asked |= set(users)
+    def about_to_ask(self) -> int:
+        """A `keys/query` goes out; names the moment, for its answer."""
+        self._moment += 1
+        return self._moment
 
-    def learn_devices(self, answer: Json, asked: Iterable[str]) -> list[str]:
+    def learn_devices(
+        self, answer: Json, asked: Iterable[str], *, asked_at: int, first: Mapping[str, Collection[str]]
+    ) -> list[str]:
         """Takes the answer of a `keys/query`; malformed device keys are left out one by one.
+
+        Args:
+            answer: Of any shape.
+            asked: About whom.
+            asked_at: The moment of the question. Who changed since stays unknown; what was asked later counts.
+            first: The devices that are to be taken in the first place, by user, where somebody has too many.
 
         Returns:
             Those of whose devices it tells.
@@ -250,10 +285,13 @@ class Machine:
                 devices = known.get(user) if isinstance(known, Mapping) else None
                 if not isinstance(devices, Mapping):
                     continue  # their server did not answer; what we knew stays, and they stay unknown
+                if self._told_at.get(user, 0) > asked_at:
+                    continue
                 told.append(user)
-                if user in self._asked:
+                self._told_at[user] = asked_at
+                if self._changed_at.get(user, 0) < asked_at:
                     self._known.add(user)
-                good = good_devices(user, devices, self._olm.verify_json)
+                good = good_devices(user, devices, self._olm.verify_json, first=first.get(user, ()))
                 for device in self._olm.device_store[user].values():
                     device.deleted = device.deleted and device.id not in good
                 self._olm._handle_key_query(KeysQueryResponse({user: good}, {}))  # noqa: SLF001 - without its client
@@ -275,18 +313,17 @@ class Machine:
 
     def without_session(self, devices: Iterable[Device]) -> list[Device]:
         """Those of the devices that we share no Olm session with."""
-        return [d for d in devices if self._olm.session_store.get(self._device(d).curve25519) is None]
+        return [d for d in devices if session_with(self._olm, self._device(d)) is None]
 
-    def start_sessions(self, answer: Json) -> None:
-        """Takes the answer of a `keys/claim`."""
-        keys = answer.get("one_time_keys", {})
+    def start_sessions(self, answer: Json, devices: Iterable[Device]) -> None:
+        """Takes the answer of a `keys/claim` for these devices."""
+        keys = answer.get("one_time_keys")
         with self._stored():
-            for user, devices in keys.items() if isinstance(keys, Mapping) else ():
-                for device_id, key in devices.items() if isinstance(devices, Mapping) else ():
-                    try:
-                        self._olm.handle_response(KeysClaimResponse({user: {device_id: key}}, {}))
-                    except MALFORMED as error:
-                        _log.warning("malformed one-time key of %s: %s", user, type(error).__name__)
+            for user, device_id in devices:
+                of_user = keys.get(user) if isinstance(keys, Mapping) else None
+                key = of_user.get(device_id) if isinstance(of_user, Mapping) else None
+                if key is not None and start_session(self._olm, self._device((user, device_id)), key) is None:
+                    _log.warning("malformed one-time key of %s", user)
 
     def _device(self, device: Device) -> OlmDevice:
         user, device_id = device

@@ -1,8 +1,14 @@
 """Owns what nio's Olm machine has no name for."""
 
+from datetime import timedelta
 from typing import Any
 
-from nio.crypto import Olm
+from nio.crypto import Olm, OlmDevice
+from nio.responses import KeysClaimResponse
+
+from onboard_bot.matrix.device_keys import MALFORMED
+
+_LEAST = timedelta(microseconds=1)
 
 
 def forget_empty_sessions(olm: Olm) -> None:
@@ -12,13 +18,34 @@ def forget_empty_sessions(olm: Olm) -> None:
         del sessions[sender_key]
 
 
-def newest_session(olm: Olm, sender_key: str) -> Any:
-    """The Olm session to send with; None where there is none.
+def session_with(olm: Olm, device: OlmDevice) -> Any:
+    """The Olm session to send to a device with; None where there is none.
 
     nio goes by when they were used, in whichever direction. A session that the other side has lost may be used still,
-    for what was on its way, so that the newest is the one that both surely have.
+    for what was on its way, so that the newest is the one that both surely have. And nio goes by the Curve25519 key
+    alone, which another device can name as its own: a session that we made counts only for the device that it was made
+    with. Whoever makes one with us has shown that the key is theirs.
     """
-    return max(olm.session_store[sender_key], key=lambda session: session.creation_time, default=None)
+    usable = (None, (device.user_id, device.id))
+    sessions = [s for s in olm.session_store[device.curve25519] if getattr(s, "made_with", None) in usable]
+    return max(sessions, key=lambda session: session.creation_time, default=None)
+
+
+def start_session(olm: Olm, device: OlmDevice, one_time_key: object) -> Any:
+    """A new Olm session with a device, saved; None where the key that was claimed is no good one of this device."""
+    before = list(olm.session_store[device.curve25519])
+    try:
+        olm.handle_response(KeysClaimResponse({device.user_id: {device.id: one_time_key}}, {}))
+    except MALFORMED:
+        return None
+    made = [session for session in olm.session_store[device.curve25519] if session not in before]
+    if not made:
+        return None
+    (session,) = made
+    # The newest is used from now on, also where the machine's clock was set back.
+    session.creation_time = max([session.creation_time, *(old.creation_time + _LEAST for old in before)])
+    olm.store.note_made(session, (device.user_id, device.id))
+    return session
 
 
 def new_fallback_key(olm: Olm, user_id: str, device_id: str) -> dict[str, Any]:

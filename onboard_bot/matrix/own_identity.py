@@ -83,11 +83,13 @@ class OwnIdentity:
             return await self._sign(identity, shown)
 
     async def _that_counts(self, shown: Shown) -> Identity | None:
-        current, pending = self._seeds.current(), self._seeds.pending()
+        # First of all: where it counts already, it takes the place of whatever became of the other file.
+        pending = self._seeds.pending()
         if pending is not None and shown.master_key == pending.public("master"):
             await self._on_reset(pending)
             self._seeds.let_pending_count()
             return pending
+        current = self._seeds.current()
         if current is not None or shown.master_key is not None:
             return current
         if pending is None:

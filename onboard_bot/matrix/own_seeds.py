@@ -45,6 +45,7 @@ class OwnSeeds:
 
         Raises:
             OnboardError: `state_in_use`.
+            FatalError: `state_unusable`: nothing can be held there.
         """
         try:
             descriptor = os.open(self._state.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -70,6 +71,12 @@ class OwnSeeds:
             raise OnboardError(
                 ErrorCode.STATE_IN_USE,
                 f"Another onboard-bot is at work on the bot's identity in {self._state.path}. Try again in a minute.",
+            ) from error
+        except OSError as error:
+            raise FatalError(
+                ErrorCode.STATE_UNUSABLE,
+                f"The state directory {self._state.path} cannot be locked: {error.strerror}. Set bot.state_dir to a"
+                " folder on a disk of this machine; network file systems often cannot lock.",
             ) from error
 
     def current(self) -> Identity | None:

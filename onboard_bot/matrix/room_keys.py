@@ -7,7 +7,7 @@ from typing import Any
 from nio.crypto import Olm, OlmDevice
 
 from onboard_bot.matrix.device_keys import Device
-from onboard_bot.matrix.olm_gaps import newest_session
+from onboard_bot.matrix.olm_gaps import session_with
 from onboard_bot.matrix.olm_on_disk import OlmOnDisk
 from onboard_bot.store.trouble import StoreUnavailableError
 
@@ -76,14 +76,14 @@ class RoomKeys:
             "session_id": session.id,
             "session_key": session.session_key,
         }
-        reachable = [d for d in devices if self._olm.session_store.get(self._device(d).curve25519) is not None]
+        reachable = [d for d in devices if session_with(self._olm, self._device(d)) is not None]
         for start in range(0, len(reachable), _DEVICES_PER_MESSAGE):
             portion = reachable[start : start + _DEVICES_PER_MESSAGE]
             messages: Json = {}
             with self._stored():
                 for user, device_id in portion:
                     device = self._device((user, device_id))
-                    olm_session = newest_session(self._olm, device.curve25519)
+                    olm_session = session_with(self._olm, device)
                     encrypted = self._olm._olm_encrypt(olm_session, device, "m.room_key", content)  # noqa: SLF001
                     messages.setdefault(user, {})[device_id] = encrypted
             yield portion, messages

@@ -67,10 +67,13 @@ class Sending:
             await asyncio.wait(late)
 
     async def _to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
+        return await asyncio.shield(self._begin(work))
+
+    def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)
         self._under_way.add(task)
         task.add_done_callback(self._done)
-        return await asyncio.shield(task)
+        return task
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._under_way.discard(task)
@@ -86,6 +89,7 @@ class Sending:
         only_for: str | None,
         in_clear: bool,  # noqa: FBT001 - as `send`
     ) -> str:
+        encrypted = False
         async with self._locks[room_id]:
             if outgoing.tried_since is not None:
                 sent = await self._own_events.find(room_id, outgoing.label, since=outgoing.tried_since)
@@ -95,11 +99,15 @@ class Sending:
                 readers = await self._rooms.readers(room_id)
                 content = await self._encryption.encrypt(room_id, readers, event_type, content, only_for=only_for)
                 event_type = "m.room.encrypted"
+                encrypted = True
             elif only_for is not None:
                 raise NotReadableError(f"{room_id} is not encrypted")
-            return await self._api.send(
+            event_id = await self._api.send(
                 room_id, event_type, labelled(content, outgoing), transaction_id=outgoing.transaction_id
             )
+            if encrypted:
+                self._begin(self._encryption.say_withheld(room_id))
+            return event_id
 
     async def _redact(self, room_id: str, event_id: str, outgoing: Outgoing, reason: str) -> None:
         async with self._locks[room_id]:

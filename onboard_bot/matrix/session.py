@@ -95,23 +95,50 @@ class OwnAccount:
                 f" is {self._wish.username}. Change one of them: another state_dir, or the old name.",
             )
 
-    def keys_are_stored(self) -> None:
-        """The encryption store holds this device's keys; without it the device is worth nothing from now on."""
-        session = self._state.read_json(SESSION_FILE)
-        if session is not None and not session.get("keys_stored"):
-            self._state.write_json(SESSION_FILE, session | {"keys_stored": True})
+    def keys_are_stored(self, fingerprint: str) -> None:
+        """The encryption store holds this device's keys; without them the device is worth nothing from now on.
 
-    async def _leave_device_without_keys(self) -> None:
-        """Where the encryption store is gone: a device id is never used again with a fresh store."""
+        Args:
+            fingerprint: Tells them from those of another store.
+        """
         session = self._state.read_json(SESSION_FILE)
-        if session is None or not session.get("keys_stored") or any(self._state.crypto.iterdir()):
+        kept = {"keys_stored": True, "fingerprint": fingerprint}
+        if session is not None and not session.items() >= kept.items():
+            self._state.write_json(SESSION_FILE, session | kept)
+
+    def has_lost_keys(self, fingerprint: str) -> bool:
+        """Whether the encryption store holds other keys than this device had: it was emptied, say, and made anew.
+
+        Args:
+            fingerprint: Of the keys in the store.
+        """
+        session = self._state.read_json(SESSION_FILE) or {}
+        kept = session.get("fingerprint")
+        return kept is not None and kept != fingerprint  # earlier versions kept none
+
+    async def leave_device(self) -> None:
+        """Signs the device out, so that `open` signs in as a new one: a device id is never used with another store.
+
+        Raises:
+            UnreachableError, RateLimitedError: The server is not usable now; call again later.
+        """
+        _log.warning("the encryption store is not this device's any more; signing in as a new device")
+        session = self._state.read_json(SESSION_FILE, "access_token")
+        if session is None:
             return
-        _log.warning("the encryption store is gone; signing in as a new device")
+        self._state.write_json(SESSION_FILE, session | {"leaving": True})
         self._api.transport.token = SecretStr(session["access_token"])
         with suppress(RefusedError):
             await self._api.delete_own_session()
         self._api.transport.token = None
         self._state.remove(SESSION_FILE)
+
+    async def _leave_device_without_keys(self) -> None:
+        """Where the whole folder is gone, nothing has to be opened to see it; leaving may also have been cut off."""
+        session = self._state.read_json(SESSION_FILE) or {}
+        gone = session.get("keys_stored") and not any(self._state.crypto.iterdir())
+        if gone or session.get("leaving"):
+            await self.leave_device()
 
     async def _restore(self, session: dict[str, Any]) -> Session:
         self._api.transport.token = SecretStr(session["access_token"])

@@ -20,6 +20,7 @@ from onboard_bot.onboarding.ports import (
     RateLimitedError,
     RefusedError,
     TokenRejectedError,
+    TooLargeError,
     UnreachableError,
 )
 from onboard_bot.pace import LONGEST_WAIT, NoPace, NotYetError, Pace, Thing, Turn
@@ -133,6 +134,8 @@ class Transport:
                 failure = self._failure(response.status, text, response.headers, route, turn)
         except NotYetError as error:
             raise RateLimitedError(route, error.wait) from None
+        except _EndlessError as error:
+            raise TooLargeError(f"{route}: more than {at_most} bytes") from error
         except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError, UnicodeDecodeError, OSError) as error:
             raise UnreachableError(f"{route}: {type(error).__name__}") from error
         if failure is not None:
@@ -173,13 +176,17 @@ def _limited_together(method: str, segments: tuple[str, ...]) -> str:
     return f"{method} {route_of(segments)}"
 
 
+class _EndlessError(Exception):
+    """An answer goes on and on."""
+
+
 async def _read(response: aiohttp.ClientResponse, at_most: int) -> str:
     pieces = []
     size = 0
     async for piece in response.content.iter_any():
         size += len(piece)
         if size > at_most:
-            raise aiohttp.ClientPayloadError("the answer does not end")
+            raise _EndlessError
         pieces.append(piece)
     return b"".join(pieces).decode()
 

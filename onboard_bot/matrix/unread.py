@@ -10,7 +10,7 @@ from typing import Any
 
 from onboard_bot.clock import Timestamp
 from onboard_bot.domain.identifiers import is_user_id
-from onboard_bot.domain.withheld import Withheld
+from onboard_bot.domain.withheld import WAITED_FOR, Withheld
 from onboard_bot.matrix.device_keys import Device
 from onboard_bot.matrix.json_text import is_id
 from onboard_bot.matrix.room_keys import MEGOLM
@@ -22,7 +22,6 @@ from onboard_bot.store.withheld import WithheldKey
 _log = logging.getLogger(__name__)
 
 HEAL_AFTER = 10.0
-ASK_AFTER = 60.0
 ASK_WITHHELD_AFTER = 3.0
 # An event whose key did not come within a week is not waited for any longer, nor one whose sender knows for three days.
 _DAY = 24 * 3600.0
@@ -169,5 +168,5 @@ def _ask(kept: KeptEvent) -> NewJob:
         key=f"ask:{kept.sender}:{kept.session_id}",
         lane=f"ask:{kept.sender}",
         payload={"sender": kept.sender, "session_id": kept.session_id},
-        delay=ASK_AFTER,
+        delay=WAITED_FOR,
     )

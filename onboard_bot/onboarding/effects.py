@@ -10,14 +10,11 @@ from enum import StrEnum
 from typing import Any
 
 from onboard_bot.clock import Timestamp
-from onboard_bot.domain.devices import Standing
 from onboard_bot.domain.requests import Request
-from onboard_bot.store.inbox import RoomEvent
 from onboard_bot.store.jobs import NewJob
 
 SLOW_AFTER = 1.5
 CREDENTIALS_LIVE = 24 * 3600.0
-_DAY = 24 * 3600
 _HOUR = 3600
 
 
@@ -56,34 +53,19 @@ def send(*, about: str, room_id: str, event_type: str, content: Mapping[str, Any
     return NewJob(
         JobKind.SEND,
         key=about,
-        lane=about if in_clear else into_room(room_id),
+        lane=f"clear:{room_id}" if in_clear else into_room(room_id),
         payload={"room_id": room_id, "type": event_type, "content": dict(content), "in_clear": in_clear},
     )
 
 
-def turn_away(event: RoomEvent, standing: Standing, content: Mapping[str, Any], *, now: Timestamp) -> NewJob:
-    """Tell somebody why their command is not obeyed: once for each device; where that is unknown, once a day.
-
-    Args:
-        event: The command.
-        standing: Of the device that it came from.
-        content: What they are told.
-        now: This moment.
-    """
-    about = f"{event.sender}:{int(now // _DAY)}"
-    if standing is Standing.UNKNOWN:
-        about = event.event_id  # it is worth another try each time
-    elif standing in (Standing.UNSIGNED, Standing.CHANGED) and event.envelope is not None:
-        about = f"{event.sender}:{event.envelope.sender_key}"
-    key, room_id = f"{standing}:{about}", event.room_id
-    return send(about=key, room_id=room_id, event_type="m.room.message", content=content, in_clear=True)
-
-
-def tell_of_identity(user_id: str, master_key: str, changed_to: str) -> NewJob:
-    """Tell the admin room that a person's identity is another one."""
-    key = f"identity:{user_id}:{changed_to}"
-    payload = {"user_id": user_id, "master_key": master_key, "changed_to": changed_to}
-    return NewJob(JobKind.TELL_OF_IDENTITY, key=key, lane=key, payload=payload)
+def tell_of_identity(user_id: str, change: int) -> NewJob:
+    """Tell the admin room that a person's identity is another one: each change, also one to what was there before."""
+    return NewJob(
+        JobKind.TELL_OF_IDENTITY,
+        key=f"identity:{user_id}:{change}",
+        lane=f"identity:{user_id}",  # what is said last is what can be accepted
+        payload={"user_id": user_id, "change": change},
+    )
 
 
 def heal_device(user_id: str, device_id: str, *, now: Timestamp) -> NewJob:

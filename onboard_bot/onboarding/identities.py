@@ -1,7 +1,7 @@
 """Owns whose cross-signing identity counts: the first one that we saw, until a person says that a new one is right.
 
 Whoever holds a homeserver can give any of its people a new identity, and so speak as them. So a change is told to the
-admin room, and counts only once somebody else has looked at it.
+admin room, and counts only once somebody else has looked at it: nobody can have looked at a key that was not told yet.
 """
 
 from collections.abc import Mapping
@@ -54,10 +54,15 @@ async def _note(tx: Transaction, user_id: str, key: str, known: KnownIdentity | 
     elif known.master_key == key:
         await tx.identities.changed(user_id, None)
     else:
-        await tx.identities.changed(user_id, key)
+        number = await tx.identities.changed(user_id, key)
         keys = {"user_id": user_id, "master_key": known.master_key, "changed_to": key}
         await tx.record(Entry(Verb.IDENTITY_CHANGED, personal=keys))
-        await tx.intend(effects.tell_of_identity(user_id, known.master_key, key))
+        await tx.intend(effects.tell_of_identity(user_id, number))
+
+
+async def note_told(tx: Transaction, user_id: str, change: int) -> None:
+    """The admin room was told of this change: whoever types from now on can have compared its key."""
+    await tx.identities.told(user_id, change, after=await tx.inbox.last_number())
 
 
 async def accept_identity(tx: Transaction, user_id: str, *, by: Actor | None, event_id: str | None = None) -> str:
@@ -66,11 +71,12 @@ async def accept_identity(tx: Transaction, user_id: str, *, by: Actor | None, ev
     Args:
         tx: The transaction.
         user_id: Whose.
-        by: Who says so; None for the operator at the machine.
+        by: Who says so; None for the operator at the machine, who reads there what was accepted and need not be told.
         event_id: Where they said so.
 
     Raises:
-        OnboardError: `not_permitted` for one's own, `not_found` where nothing changed.
+        OnboardError: `not_permitted` for one's own, `not_found` where nothing changed, `identity_changed` where it
+            was said before the room had been told of this key.
     """
     if by is not None and by.user_id == user_id:
         raise OnboardError(
@@ -79,8 +85,20 @@ async def accept_identity(tx: Transaction, user_id: str, *, by: Actor | None, ev
     known = (await tx.identities.of([user_id])).get(user_id)
     if known is None or known.changed_to is None:
         raise OnboardError(ErrorCode.NOT_FOUND, f"I know of no changed identity of {user_id}; there is nothing to do.")
+    if by is not None and not await _came_after_telling(tx, known, event_id):
+        raise OnboardError(
+            ErrorCode.IDENTITY_CHANGED,
+            f"This room had not been told which identity {user_id} has now when this was typed, so nobody can have"
+            " compared it. I say so first; compare the key with them, and then type this again.",
+        )
     await tx.identities.accept(user_id)
     said = {"by": by.user_id, "event_id": event_id} if by is not None else {}
     keys = {"user_id": user_id, "master_key": known.changed_to, "instead_of": known.master_key}
     await tx.record(Entry(Verb.IDENTITY_ACCEPTED, facts={"by_operator": by is None}, personal=keys | said))
     return known.changed_to
+
+
+async def _came_after_telling(tx: Transaction, known: KnownIdentity, event_id: str | None) -> bool:
+    """By the order in which the bot heard of things: clocks are set back, and a server names any time it likes."""
+    number = None if event_id is None else await tx.inbox.number_of(event_id)
+    return known.told_after is not None and number is not None and number > known.told_after

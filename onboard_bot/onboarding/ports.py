@@ -17,6 +17,10 @@ class UnreachableError(Exception):
     """Nothing usable came back: no connection, a proxy's page, a 5xx, a cut body. The call may have had its effect."""
 
 
+class TooLargeError(UnreachableError):
+    """The answer is larger than any that we read: asking again is in vain, asking for less may not be."""
+
+
 class RateLimitedError(Exception):
     """The server wants us to wait; nothing was done.
 

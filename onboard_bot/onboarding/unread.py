@@ -1,19 +1,16 @@
 """Owns when somebody is asked to type again what could not be read, and how often sessions are started over."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from onboard_bot.domain.allowance import Allowance, Spent
-from onboard_bot.domain.withheld import Withheld
+from onboard_bot.domain.allowance import Allowance
+from onboard_bot.domain.withheld import WAITED_FOR, Withheld
 from onboard_bot.onboarding.ports import NamedDevice
 from onboard_bot.store.rooms import Purpose
 from onboard_bot.store.transaction import Transaction
 from onboard_bot.store.undecrypted import KeptEvent
 
-WAITED_FOR = 60.0
-"""Seconds after which a person is asked, if their key is not known to be withheld."""
 QUESTIONS = Allowance(period=60.0, of_one=3, altogether=20)
 HEALINGS = Allowance(period=3600.0, of_one=20, altogether=200)
 _NAMES_AT_MOST = 20
@@ -79,17 +76,6 @@ def from_payload(payload: dict[str, Any]) -> Question:
     """As it was written down."""
     question = Question(**payload)
     return question if question.reason is None else replace(question, reason=Withheld.read(question.reason))
-
-
-async def spend(tx: Transaction, name: str, allowance: Allowance, who: str, what: str) -> bool:
-    """Whether it may be done now; then it counts as done."""
-    key = f"spent on {name}"
-    spent = [Spent(*one) for one in json.loads(await tx.meta.get(key) or "[]")]
-    now_spent = allowance.spend(spent, who, what, now=tx.now)
-    if now_spent is None:
-        return False
-    await tx.meta.set(key, json.dumps([[one.at, one.who, one.what] for one in now_spent]))
-    return True
 
 
 def named_devices(events: Sequence[KeptEvent]) -> list[NamedDevice]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -94,6 +94,14 @@ class Inbox:
         if row.session_id is not None:
             envelope = Envelope(row.sender_key, row.fingerprint, row.session_id, row.message_index)
         return RoomEvent(row.event_id, row.room_id, row.sender, row.type, row.content, envelope)
+
+    async def last_number(self) -> int:
+        """Of the event that came last; 0 before the first one."""
+        return int(await self._connection.scalar(select(func.coalesce(func.max(inbox.c.seq), 0))) or 0)
+
+    async def number_of(self, event_id: str) -> int | None:
+        """When an event came, among all that came; None where it did not."""
+        return await self._connection.scalar(select(inbox.c.seq).where(inbox.c.event_id == event_id))
 
     async def close(self, event_id: str) -> bool:
         """The event has its effect in this transaction; False where it had it before.

@@ -86,6 +86,10 @@ class Jobs:
         )
         self.added = True
 
+    async def exists(self, key: str) -> bool:
+        """Whether this was intended before, done or not."""
+        return await self._connection.scalar(select(jobs.c.id).where(jobs.c.key == key)) is not None
+
     async def first_of_lanes(self, *, now: Timestamp, without: Collection[str] = ()) -> list[Job]:
         """The next job of each lane where it is due and not of the kinds to leave out, oldest first.
 

@@ -93,13 +93,17 @@ withheld_keys = Table(
     Column("received_at", Float, nullable=False),
 )
 
-# People's cross-signing identities: the master key that counts, and another one that the server names by now.
+# People's cross-signing identities: the master key that counts, and another one that the server names by now. `change`
+# counts how often the latter became another one; `told_after` is the last event of the inbox when the admin room had
+# been told of it.
 identities = Table(
     "identities",
     metadata,
     Column("user_id", Text, primary_key=True),
     Column("master_key", Text, nullable=False),
     Column("changed_to", Text),
+    Column("change", Integer, nullable=False, server_default="0"),
+    Column("told_after", Integer),
 )
 
 # Rooms that the bot has a purpose for. The row stands before the room does: `marker` is in the room's creation

@@ -7,6 +7,9 @@ import pytest
 
 from onboard_bot.domain.devices import Standing
 from onboard_bot.onboarding.identities import AcceptedIdentities
+from onboard_bot.onboarding.ports import UnreachableError
+from onboard_bot.onboarding.turned_away import NOTICES
+from onboard_bot.store.inbox import Envelope
 from tests.flows.conftest import OpenRoom
 from tests.flows.room import ADMIN_ROOM, Person, Room
 
@@ -228,6 +231,7 @@ async def test_what_cannot_be_accepted_is_named(room: Room, ada: Person, bob: Pe
 async def test_a_change_and_who_accepted_it_are_in_the_audit_log(room: Room, ada: Person, bob: Person) -> None:
     await becomes(room, bob, "oldk")
     await becomes(room, bob, "newk")
+    await room.settle()
     await room.say(ada, "!trust bob")
     rows = await room.rows("SELECT verb, personal FROM audit WHERE verb LIKE 'identity:%' ORDER BY seq")
     assert [row[0] for row in rows] == ["identity:changed", "identity:accepted"]
@@ -241,3 +245,64 @@ async def test_two_who_look_at_the_same_moment_tell_of_a_change_once(room: Room,
     await room.settle()
     assert len(room.said) == 1
     assert [event.room_id for event in room.said] == [ADMIN_ROOM]
+
+
+async def test_one_of_whom_the_server_tells_nothing_holds_nobody_up_for_long(
+    room: Room, ada: Person, bob: Person
+) -> None:
+    look = room.chat.standing
+
+    async def not_of_bob(user_id: str, envelope: Envelope) -> Standing:
+        if user_id == bob.user_id:
+            raise UnreachableError("POST keys/query: more than 67108864 bytes")
+        return await look(user_id, envelope)
+
+    room.chat.standing = not_of_bob  # type: ignore[method-assign]
+    await room.types(bob, "!help")
+    await room.types(ada, "!status")
+    async with room.running():
+        for _ in range(20):
+            await asyncio.sleep(0.02)
+            room.passes(10)
+        await room.until(lambda: len(room.said) == 2)
+    assert [said.about.get("error") for said in room.said] == ["homeserver_unreachable", None]
+
+
+async def test_a_server_that_is_gone_turns_nobody_away(room: Room, ada: Person) -> None:
+    for call in ("standing", "power_levels"):
+        room.chat.fail_next(call, UnreachableError("no connection"), times=30)
+    await room.types(ada, "!status")
+    async with room.running():
+        for _ in range(80):
+            await asyncio.sleep(0.01)
+            room.passes(10)
+        await room.until(lambda: room.said)
+    assert [said.about["kind"] for said in room.said] == ["status"]
+
+
+async def test_talk_about_the_bot_is_not_answered_from_an_unsigned_device_either(room: Room, bob: Person) -> None:
+    is_unsigned(room, bob)
+    await room.say(bob, "Onboarding is slow today")
+    assert room.said == []
+
+
+@pytest.mark.parametrize("standing", [Standing.UNSIGNED, Standing.UNKNOWN, Standing.FOREIGN])
+async def test_nobody_makes_the_bot_say_the_same_all_day(room: Room, bob: Person, standing: Standing) -> None:
+    for n in range(40):
+        device = replace(bob, device=f"DEVICE{n}")
+        is_unsigned(room, device, standing)
+        await room.say(device, "!status")
+    assert len(room.said) <= NOTICES.of_one
+
+
+async def test_all_together_do_not_make_the_bot_say_it_all_day(room: Room) -> None:
+    for n in range(50):
+        person = room.person(f"@p{n}:example.org")
+        is_unsigned(room, person)
+        await room.say(person, "!status")
+    assert len(room.said) == NOTICES.altogether
+    await room.wait(3600)
+    person = room.person("@late:example.org")
+    is_unsigned(room, person)
+    await room.say(person, "!status")
+    assert len(room.said) == NOTICES.altogether + 1

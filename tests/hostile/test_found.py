@@ -170,7 +170,8 @@ async def test_nobody_is_served_on_more_devices_than_a_person_can_have(
         device = Machine(EVE, f"D{n}", tmp_path / str(n), b"k" * 32)
         many[f"D{n}"] = (device.keys_to_upload() or {})["device_keys"]
         device.close()
-    siege.machine.learn_devices({"device_keys": {EVE: many}}, [EVE])
+    asked_at = siege.machine.about_to_ask()
+    siege.machine.learn_devices({"device_keys": {EVE: many}}, [EVE], asked_at=asked_at, first={})
     assert len(siege.machine.devices_of([EVE])) == 3
 
 

@@ -49,6 +49,7 @@ class Device:
 
     async def send(self, body: str, *readers: str, **more: Any) -> dict[str, Any]:
         content = await self.encryption.encrypt(ROOM, readers, "m.room.message", {"body": body, **more})
+        await self.encryption.say_withheld(ROOM)
         return {"type": "m.room.encrypted", "event_id": f"${body}", "sender": self.user_id, "content": content}
 
     async def read(self, event: dict[str, Any]) -> str:

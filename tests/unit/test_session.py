@@ -1,5 +1,6 @@
 """The bot's own account and session: however often and wherever its start is stopped, one account and one device."""
 
+import json
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable
@@ -111,13 +112,28 @@ class Machine:
     def account(self) -> FakeAccount:
         return self.endpoint.accounts[BOT]
 
+    @property
+    def store(self) -> Path:
+        return self.state.crypto / "store.db"
+
     async def start(self, steps: Steps | None = None) -> Session:
         """One start up to the session, with the encryption store that follows it."""
         own_account = self.program(steps or Steps())
-        session = await own_account.open()
-        (self.state.crypto / "store.db").touch()
-        own_account.keys_are_stored()
+        while True:
+            session = await own_account.open()
+            fingerprint = self.open_store(session)
+            if not own_account.has_lost_keys(fingerprint):
+                break
+            await own_account.leave_device()
+        own_account.keys_are_stored(fingerprint)
         return session
+
+    def open_store(self, session: Session) -> str:
+        """The fingerprint of the device's keys; as the real store does, it makes them where it has none."""
+        keys: dict[str, str] = json.loads((self.store.read_text() if self.store.exists() else "") or "{}")
+        keys.setdefault(session.device_id, secrets.token_hex())
+        self.store.write_text(json.dumps(keys))
+        return keys[session.device_id]
 
     def program(self, steps: Steps) -> OwnAccount:
         state = MortalStateDir(self.folder / "state")
@@ -350,7 +366,7 @@ async def test_a_revoked_session_is_the_end_and_says_how_to_begin_anew(machine: 
     assert "session.json" in error.sentence
     assert machine.account.sessions == {}
     (machine.state.path / "session.json").unlink()
-    (machine.state.crypto / "store.db").unlink()
+    machine.store.unlink()
     again = await machine.start()
     assert again.device_id != first.device_id
 
@@ -364,19 +380,65 @@ async def test_an_expired_session_is_renewed_on_the_same_device(machine: Machine
     assert list(machine.account.sessions.values()) == [first.device_id]
 
 
-async def test_a_lost_encryption_store_makes_a_new_device_and_signs_the_old_one_out(machine: Machine) -> None:
+def _empty_the_folder(machine: Machine) -> None:
+    machine.store.unlink()
+
+
+def _mount_an_empty_disk(machine: Machine) -> None:
+    machine.store.unlink()
+    (machine.state.crypto / "lost+found").mkdir(exist_ok=True)
+
+
+def _empty_the_file(machine: Machine) -> None:
+    machine.store.write_bytes(b"")
+
+
+each_loss = pytest.mark.parametrize("lose", [_empty_the_folder, _mount_an_empty_disk, _empty_the_file])
+
+
+@each_loss
+async def test_a_lost_encryption_store_makes_a_new_device_and_signs_the_old_one_out(
+    machine: Machine, lose: Callable[[Machine], None]
+) -> None:
     first = await machine.start()
-    (machine.state.crypto / "store.db").unlink()
+    lose(machine)
     again = await machine.start()
     assert again.device_id != first.device_id
     assert list(machine.account.sessions.values()) == [again.device_id]
+    assert await machine.start() == again
 
 
-async def test_stopped_at_any_step_after_a_lost_encryption_store_there_is_one_new_device(machine: Machine) -> None:
+async def test_the_store_of_another_device_makes_a_new_one(machine: Machine) -> None:
+    first = await machine.start()
+    kept = machine.store.read_bytes()
+    _empty_the_folder(machine)
+    second = await machine.start()
+    machine.store.write_bytes(kept)
+    third = await machine.start()
+    assert len({first.device_id, second.device_id, third.device_id}) == 3
+    assert list(machine.account.sessions.values()) == [third.device_id]
+
+
+async def test_what_an_earlier_version_remembers_of_the_session_goes_on_and_is_told_apart_from_then_on(
+    machine: Machine,
+) -> None:
+    first = await machine.start()
+    remembered = machine.state.read_json("session.json") or {}
+    del remembered["fingerprint"]
+    machine.state.write_json("session.json", remembered)
+    assert await machine.start() == first
+    _empty_the_file(machine)
+    assert (await machine.start()).device_id != first.device_id
+
+
+@each_loss
+async def test_stopped_at_any_step_after_a_lost_encryption_store_there_is_one_new_device(
+    machine: Machine, lose: Callable[[Machine], None]
+) -> None:
     last, steps = 0, 1
     while last < steps:
         first = await machine.start()
-        (machine.state.crypto / "store.db").unlink()
+        lose(machine)
         counting = Steps(dies_at=last or None)
         if last:
             with pytest.raises(Killed):
@@ -397,7 +459,7 @@ async def test_an_encryption_store_that_was_never_filled_is_no_reason_for_a_new_
 async def test_a_session_that_the_store_belongs_to_stays_while_the_server_is_away(machine: Machine) -> None:
     session = await machine.start()
     await machine.endpoint.stop()
-    (machine.state.crypto / "store.db").unlink()
+    machine.store.unlink()
     with pytest.raises(UnreachableError):
         await machine.start()
     await machine.endpoint.start()

@@ -19,7 +19,13 @@ from onboard_bot.clock import SystemClock
 from onboard_bot.connections import connections
 from onboard_bot.matrix.client_api import ClientApi
 from onboard_bot.matrix.transport import SMALL, Transport, route_of
-from onboard_bot.onboarding.ports import RateLimitedError, RefusedError, TokenRejectedError, UnreachableError
+from onboard_bot.onboarding.ports import (
+    RateLimitedError,
+    RefusedError,
+    TokenRejectedError,
+    TooLargeError,
+    UnreachableError,
+)
 from onboard_bot.pace import PLACES, SharedPace
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -302,7 +308,7 @@ async def test_more_than_an_answer_can_have_is_not_kept(server: Server, *, packe
     server.answer = answer
     tracemalloc.start()
     try:
-        with pytest.raises(UnreachableError, match="ClientPayloadError"):
+        with pytest.raises(TooLargeError, match="bytes"):
             await server.transport.call("GET", "account", "whoami")
         _, peak = tracemalloc.get_traced_memory()
     finally:

@@ -27,6 +27,8 @@ def upgrade() -> None:
         sa.Column("user_id", sa.Text, primary_key=True),
         sa.Column("master_key", sa.Text, nullable=False),
         sa.Column("changed_to", sa.Text),
+        sa.Column("change", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("told_after", sa.Integer),
     )
     op.create_table(
         "withheld_keys",
