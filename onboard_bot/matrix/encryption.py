@@ -93,12 +93,15 @@ class Encryption:
         return self._room_keys.encrypt(room_id, event_type, content)
 
     async def _share_room_key(self, room_id: str, readers: list[str]) -> None:
+        of_readers = await self._devices.readers(readers)
         for _ in range(_ROUNDS):
-            of_readers = await self._devices.readers(readers)
             holders = self._room_keys.holders(room_id)
-            await self._start_sessions([device for device in of_readers.devices if device not in holders])
-            if self._devices.is_current(readers):
+            if not await self._start_sessions([device for device in of_readers.devices if device not in holders]):
                 break
+            before, of_readers = of_readers, await self._devices.readers(readers)
+            if of_readers == before:
+                break
+        holders = self._room_keys.holders(room_id)
         if not holders <= set(of_readers.devices):
             self._room_keys.rotate(room_id)  # somebody who had the key is gone, or is not to have it any more
             holders = set()
@@ -132,7 +135,8 @@ class Encryption:
             return
         self._told_withheld[room_id] = notice["session_id"], told | set(news)
 
-    async def _start_sessions(self, devices: list[Device]) -> None:
+    async def _start_sessions(self, devices: list[Device]) -> bool:
+        """Whether the server was asked for keys, which takes a while."""
         now = asyncio.get_running_loop().time()
         without = [
             device
@@ -142,6 +146,7 @@ class Encryption:
         for start in range(0, len(without), _DEVICES_PER_CLAIM):
             await self._claim(without[start : start + _DEVICES_PER_CLAIM])
         self._claimed_in_vain |= dict.fromkeys(self._machine.without_session(without), now)
+        return bool(without)
 
     async def _claim(self, devices: list[Device]) -> None:
         """Claims their keys at once, or, where somebody's are too large to be read, one half after the other."""

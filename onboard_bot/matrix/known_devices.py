@@ -66,18 +66,14 @@ class KnownDevices:
         """What of these people's devices is to read along, but for our own."""
         people = list(users)
         await self._know(people)
+        await self._look_at_identities(people)
         devices = self._machine.devices_of(people)
         if self._identities is None:
             return Readers(devices, [])
-        await self._look_at_identities(people)
         signed = [device for device in devices if self._is_signed(device)]
         good = [device for device in signed if device[0] in self._accepted]
         others = set(devices).difference(good)
         return Readers(good, sorted(device for device in others if device[0] != self._machine.user_id))
-
-    def is_current(self, users: Iterable[str]) -> bool:
-        """Whether nothing is known to have changed with these people's devices since they were looked at."""
-        return not self._to_ask(users)
 
     async def standing(self, user_id: str, envelope: Envelope) -> Standing:
         """How the device that an encrypted event came from stands to the event's sender, now.
@@ -94,13 +90,13 @@ class KnownDevices:
 
     async def _standing(self, user_id: str, envelope: Envelope) -> Standing:
         await self._know([user_id])
+        await self._look_at_identities([user_id])
         keys = DeviceKeys(envelope.fingerprint, envelope.sender_key)
         device = next((d for d in self._machine.devices_of([user_id]) if self._machine.keys_of(d) == keys), None)
         if device is None:
             return Standing.FOREIGN if self._machine.knows(user_id) else Standing.UNKNOWN
         if self._identities is None:
             return Standing.SIGNED if self._is_signed(device) else Standing.UNSIGNED
-        await self._look_at_identities([user_id])
         if not self._is_signed(device):
             return Standing.UNSIGNED
         return Standing.SIGNED if user_id in self._accepted else Standing.CHANGED
@@ -114,14 +110,19 @@ class KnownDevices:
         return owner.devices.get(device_id) == self._machine.keys_of(device)
 
     async def _look_at_identities(self, users: list[str]) -> None:
-        """Who is accepted stays so until their devices are asked for anew; a “no” may have become a “yes”."""
+        """Who is accepted stays so while their identity does; a “no” may have become a “yes”."""
+        if self._identities is None:
+            return
         open_question = {
             user: self._owners[user].master_key
             for user in users
             if user in self._owners and user not in self._accepted and user != self._machine.user_id
         }
-        if open_question and self._identities is not None:
-            self._accepted |= await self._identities.accepted(open_question)
+        if open_question:
+            for user in await self._identities.accepted(open_question):
+                owner = self._owners.get(user)
+                if owner is not None and owner.master_key == open_question[user]:  # else it changed meanwhile
+                    self._accepted.add(user)
 
     async def _know(self, users: list[str]) -> None:
         to_ask = self._to_ask(users)

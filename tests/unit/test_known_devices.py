@@ -2,7 +2,7 @@
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -427,3 +427,31 @@ async def test_what_was_said_before_the_key_begins_waits_for_an_earlier_copy(wor
     with pytest.raises(UndecryptableError) as caught:
         bot.machine.decrypt(ROOM, early)
     assert caught.value.missing_key
+
+
+class SlowToDecide:
+    """Accepts whatever it is asked about, and the identity changes while it thinks."""
+
+    def __init__(self) -> None:
+        self.meanwhile: Callable[[], Awaitable[object]] | None = None
+
+    async def accepted(self, found: Mapping[str, str]) -> frozenset[str]:
+        if self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            await meanwhile()
+            return frozenset(found)
+        return frozenset()
+
+
+async def test_an_identity_that_comes_while_another_is_accepted_is_not_taken_for_it(world: World) -> None:
+    identities = SlowToDecide()
+    bot = await world.device(BOT, "BOT", signed_by=identity_of(BOT, 9), identities=identities)
+    ada = await world.device(ADA, "PHONE", signed_by=identity_of(ADA))
+
+    async def another_identity() -> None:
+        await ada.sign(identity_of(ADA, 2))
+        changed(bot, ADA)
+        await bot.known.readers([ADA])
+
+    identities.meanwhile = another_identity
+    assert await standing(bot, ada) is Standing.CHANGED
