@@ -5,7 +5,7 @@ from typing import Any
 
 from onboard_bot.check.findings import Finding, failed, failed_with, ok, warn
 from onboard_bot.errors import ErrorCode, OnboardError
-from onboard_bot.matrix.client_api import ClientApi
+from onboard_bot.matrix.client_api import USERS_PER_QUERY, ClientApi
 from onboard_bot.matrix.cross_signing import Identity, Shown, look_at_own
 from onboard_bot.matrix.own_identity import foreign_identity, seeds_are_gone
 from onboard_bot.matrix.own_seeds import OwnSeeds
@@ -15,7 +15,6 @@ from onboard_bot.store.trouble import StoreUnavailableError
 
 _KEY = "identity"
 _DEVICES_KEY = "encryption.unsigned_devices"
-_USERS_PER_QUERY = 200
 
 
 def first_start_makes_identity() -> Finding:
@@ -80,8 +79,8 @@ async def check_approvers(api: ClientApi, people: Sequence[str], not_accepted: C
     """
     findings = [_warn_of_change(user) for user in people if user in not_accepted]
     others = [user for user in people if user not in not_accepted]
-    for start in range(0, len(others), _USERS_PER_QUERY):
-        asked = others[start : start + _USERS_PER_QUERY]
+    for start in range(0, len(others), USERS_PER_QUERY):
+        asked = others[start : start + USERS_PER_QUERY]
         findings += judge_approvers(asked, await api.keys_query(asked))
     return findings
 

@@ -133,7 +133,7 @@ class DeliverCredentials(Effect[Delivery]):
 
 def _told(request: Request, about: str, message: Message) -> NewJob:
     content = render(message, ReplyTo(request.origin_event, request.thread_root))
-    return effects.send(about=about, room_id=request.origin_room, event_type="m.room.message", content=content)
+    return effects.say(about=about, room_id=request.origin_room, content=content)
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,3 +51,11 @@ class Effect(ABC, Generic[T]):
 
     async def give_up(self, tx: Transaction, job: Job, error: str) -> None:
         """No further try follows, and what depends on this effect has to know; nothing does, for most."""
+
+
+class OfJobAlone(Effect[Job]):
+    """An effect of which the job says all that there is to know."""
+
+    async def prepare(self, tx: Transaction, job: Job) -> Job:  # noqa: ARG002 - see above
+        """The job itself."""
+        return job

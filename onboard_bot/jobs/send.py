@@ -3,18 +3,17 @@
 from collections import deque
 
 from onboard_bot.clock import Clock, Timestamp
-from onboard_bot.jobs.effect import Effect, Record
+from onboard_bot.jobs.effect import OfJobAlone, Record
 from onboard_bot.jobs.outgoing import Naming
 from onboard_bot.onboarding.ports import RateLimitedError, RefusedError, Sender, UnreachableError
 from onboard_bot.store.jobs import Job
-from onboard_bot.store.transaction import Transaction
 
 # What is worth something only at once must not use up what the server lets the bot say: the answers need it.
 _AT_ONCE_AT_MOST = 3
 _WITHIN = 60.0
 
 
-class Send(Effect[Job]):
+class Send(OfJobAlone):
     """Sends the job's content into its room."""
 
     at_once = 10
@@ -24,10 +23,6 @@ class Send(Effect[Job]):
         self._naming = naming
         self._clock = clock
         self._sent_at_once: deque[Timestamp] = deque(maxlen=_AT_ONCE_AT_MOST)
-
-    async def prepare(self, tx: Transaction, job: Job) -> Job:  # noqa: ARG002 - the job says all
-        """Nothing more is needed than the job itself."""
-        return job
 
     async def perform(self, job: Job, prepared: Job) -> Record | None:
         """Sends. What is worth something only at once is dropped when it cannot go out at once."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from onboard_bot.chat import replies
 from onboard_bot.chat.messages import ReplyTo, render
-from onboard_bot.jobs.effect import Effect, PostponedError, Record
+from onboard_bot.jobs.effect import Effect, OfJobAlone, PostponedError, Record
 from onboard_bot.jobs.outgoing import Naming
 from onboard_bot.onboarding import effects, unread
 from onboard_bot.onboarding.ports import (
@@ -93,17 +93,13 @@ class HealPerson(Effect[Patient]):
                 await tx.intend(effects.heal_device(user_id, device_id, now=tx.now))
 
 
-class HealDevice(Effect[Job]):
+class HealDevice(OfJobAlone):
     """Makes a new session with a device."""
 
     at_once = 4
 
     def __init__(self, repair: SessionRepair) -> None:
         self._repair = repair
-
-    async def prepare(self, tx: Transaction, job: Job) -> Job:  # noqa: ARG002 - the job says all
-        """Nothing more is needed than the job itself."""
-        return job
 
     async def perform(self, job: Job, prepared: Job) -> Record | None:  # noqa: ARG002 - the job says all
         """Claims a key.
@@ -120,17 +116,13 @@ class HealDevice(Effect[Job]):
         return lambda tx: tx.intend(told)
 
 
-class TellOfSession(Effect[Job]):
+class TellOfSession(OfJobAlone):
     """Tells a device of its new session with us."""
 
     at_once = 4
 
     def __init__(self, repair: SessionRepair) -> None:
         self._repair = repair
-
-    async def prepare(self, tx: Transaction, job: Job) -> Job:  # noqa: ARG002 - the job says all
-        """Nothing more is needed than the job itself."""
-        return job
 
     async def perform(self, job: Job, prepared: Job) -> Record | None:
         """Sends the message."""

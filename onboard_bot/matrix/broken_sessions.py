@@ -14,7 +14,7 @@ from nio.crypto import Olm
 from nio.events import DummyEvent, OlmEvent, ToDeviceEvent
 
 from onboard_bot.matrix.device_keys import MALFORMED, Device
-from onboard_bot.matrix.olm_gaps import start_session
+from onboard_bot.matrix.olm_gaps import claimed_key, start_session
 from onboard_bot.matrix.olm_on_disk import OlmOnDisk
 
 # As many to-device messages as some sync answers hold.
@@ -84,7 +84,7 @@ class BrokenSessions:
         user_id, device_id = device
         olm = self._disk.olm
         known = olm.device_store[user_id].get(device_id)
-        key = _claimed(answer, device)
+        key = claimed_key(answer, device)
         if known is None or key is None:
             return None
         with self._disk.stored():
@@ -99,13 +99,6 @@ class BrokenSessions:
         own = self._disk.olm.account.identity_keys["curve25519"]
         contents = [content for devices in messages.values() for content in devices.values()]
         return bool(contents) and all(content.get("sender_key") == own for content in contents)
-
-
-def _claimed(answer: Mapping[str, Any], device: Device) -> Any:
-    keys: Any = answer.get("one_time_keys")
-    for name in device:
-        keys = keys.get(name) if isinstance(keys, Mapping) else None
-    return keys if isinstance(keys, Mapping) and keys else None
 
 
 def _forget_lists(olm: Olm, sender: str) -> None:

@@ -11,6 +11,8 @@ from onboard_bot.matrix.transport import HUGE, LARGE, Json, Transport
 from onboard_bot.onboarding.ports import RefusedError, UnreachableError
 
 _SYNC_SLACK = 30.0
+USERS_PER_QUERY = 200
+"""About how many people `keys/query` is asked at once."""
 
 
 class ClientApi:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from onboard_bot.domain.devices import Standing
-from onboard_bot.matrix.client_api import ClientApi
+from onboard_bot.matrix.client_api import USERS_PER_QUERY, ClientApi
 from onboard_bot.matrix.device_keys import Device, DeviceKeys
 from onboard_bot.matrix.machine import Machine
 from onboard_bot.matrix.owners import Owner, read_owner
@@ -17,7 +17,6 @@ from onboard_bot.store.inbox import Envelope
 
 _log = logging.getLogger(__name__)
 
-_USERS_PER_QUERY = 200
 # A server that does not answer for its people costs seconds of waiting; not at every message.
 _ASK_AGAIN_AFTER = 300.0
 # Nor is it asked for each of the commands that somebody types in vain.
@@ -126,8 +125,8 @@ class KnownDevices:
 
     async def _know(self, users: list[str]) -> None:
         to_ask = self._to_ask(users)
-        for start in range(0, len(to_ask), _USERS_PER_QUERY):
-            await self._ask(to_ask[start : start + _USERS_PER_QUERY])
+        for start in range(0, len(to_ask), USERS_PER_QUERY):
+            await self._ask(to_ask[start : start + USERS_PER_QUERY])
 
     def _to_ask(self, users: Iterable[str]) -> list[str]:
         now = self._now()

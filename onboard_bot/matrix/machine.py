@@ -20,10 +20,17 @@ from nio.responses import KeysQueryResponse, KeysUploadResponse
 from onboard_bot.matrix.broken_sessions import BrokenSessions
 from onboard_bot.matrix.device_keys import MALFORMED, Device, DeviceKeys, good_devices
 from onboard_bot.matrix.json_text import is_id
-from onboard_bot.matrix.olm_gaps import forget_empty_sessions, new_fallback_key, session_with, start_session
+from onboard_bot.matrix.olm_gaps import (
+    claimed_key,
+    forget_empty_sessions,
+    new_fallback_key,
+    session_with,
+    start_session,
+)
 from onboard_bot.matrix.olm_on_disk import OlmOnDisk
-from onboard_bot.matrix.payload import Decrypted, UndecryptableError, believed, is_shallow
+from onboard_bot.matrix.payload import Decrypted, UndecryptableError, believed
 from onboard_bot.matrix.room_keys import MEGOLM, RoomKeys
+from onboard_bot.matrix.sync_body import to_device_events
 from onboard_bot.onboarding.ports import UnreachableError
 from onboard_bot.store.inbox import Envelope
 from onboard_bot.store.trouble import StoreUnavailableError
@@ -101,16 +108,14 @@ class Machine:
 
     # Receiving
 
-    def receive(self, sync: Mapping[str, Any]) -> bool:
+    def receive(self, sync: Json) -> bool:
         """Takes what a sync body says about keys; whether room keys may have come with it.
 
         Feeding the same body again changes nothing, and has the same answer: what waits for a key that came may still
         wait, if the first time was not the last.
         """
-        to_device = sync.get("to_device")
-        events = to_device.get("events") if isinstance(to_device, Mapping) else None
         # Only encrypted events are of use to a bot; nio would also answer verification requests by itself.
-        encrypted = [e for e in events if _is_encrypted(e)] if isinstance(events, list) else []
+        encrypted = [event for event in to_device_events(sync) if event.get("type") == "m.room.encrypted"]
         if encrypted:
             with self._stored():
                 malformed = {self._receive_to_device(event) for event in encrypted} - {None}
@@ -134,12 +139,10 @@ class Machine:
                     self.own_keys_changed |= self.user_id in changed
         return bool(encrypted)
 
-    def _receive_to_device(self, raw: Mapping[str, Any]) -> str | None:
+    def _receive_to_device(self, raw: Json) -> str | None:
         """Takes a message; whose it was, where nothing can be made of it."""
-        if not is_shallow(raw):
-            return None
         try:
-            event = ToDeviceEvent.parse_event(copy.deepcopy(dict(raw)))
+            event = ToDeviceEvent.parse_event(copy.deepcopy(raw))
             if event is not None:
                 self.broken.feed(event)
         except MALFORMED as error:
@@ -317,21 +320,15 @@ class Machine:
 
     def start_sessions(self, answer: Json, devices: Iterable[Device]) -> None:
         """Takes the answer of a `keys/claim` for these devices."""
-        keys = answer.get("one_time_keys")
         with self._stored():
-            for user, device_id in devices:
-                of_user = keys.get(user) if isinstance(keys, Mapping) else None
-                key = of_user.get(device_id) if isinstance(of_user, Mapping) else None
-                if key is not None and start_session(self._olm, self._device((user, device_id)), key) is None:
-                    _log.warning("malformed one-time key of %s", user)
+            for device in devices:
+                key = claimed_key(answer, device)
+                if key is not None and start_session(self._olm, self._device(device), key) is None:
+                    _log.warning("malformed one-time key of %s", device[0])
 
     def _device(self, device: Device) -> OlmDevice:
         user, device_id = device
         return self._olm.device_store[user][device_id]
-
-
-def _is_encrypted(event: object) -> bool:
-    return isinstance(event, Mapping) and event.get("type") == "m.room.encrypted"
 
 
 def _count(value: object) -> int | None:

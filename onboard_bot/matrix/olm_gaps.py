@@ -1,12 +1,13 @@
 """Owns what nio's Olm machine has no name for."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 from nio.crypto import Olm, OlmDevice
 from nio.responses import KeysClaimResponse
 
-from onboard_bot.matrix.device_keys import MALFORMED
+from onboard_bot.matrix.device_keys import MALFORMED, Device
 
 _LEAST = timedelta(microseconds=1)
 
@@ -29,6 +30,14 @@ def session_with(olm: Olm, device: OlmDevice) -> Any:
     usable = (None, (device.user_id, device.id))
     sessions = [s for s in olm.session_store[device.curve25519] if getattr(s, "made_with", None) in usable]
     return max(sessions, key=lambda session: session.creation_time, default=None)
+
+
+def claimed_key(answer: Mapping[str, Any], device: Device) -> object:
+    """What the answer of a `keys/claim` holds for a device, of any shape; None where it holds nothing."""
+    held: object = answer.get("one_time_keys")
+    for name in device:
+        held = held.get(name) if isinstance(held, Mapping) else None
+    return held
 
 
 def start_session(olm: Olm, device: OlmDevice, one_time_key: object) -> Any:

@@ -136,9 +136,10 @@ class OwnSeeds:
         except OSError as error:
             raise _trouble(error) from error
         except (ValueError, TypeError, FatalError):
-            identity = Identity("", {})
-        if identity is None or identity.user_id == self._user_id:
-            return identity
+            pass  # as if it belonged to another account
+        else:
+            if identity is None or identity.user_id == self._user_id:
+                return identity
         mend = "Restore it from a backup, or run" if name == SEEDS else "Move it away, and run"
         raise FatalError(
             ErrorCode.STATE_UNUSABLE,

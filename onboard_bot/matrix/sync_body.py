@@ -52,8 +52,9 @@ class SyncBody:
     def holds_anything(self) -> bool:
         """Whether something in it could matter after a stop."""
         rooms = _mapping(self.raw.get("rooms"))
-        to_device = _events(self.raw.get("to_device"))
-        return bool(to_device) or any(_mapping(rooms.get(section)) for section in ("join", "invite", "leave"))
+        return bool(to_device_events(self.raw)) or any(
+            _mapping(rooms.get(section)) for section in ("join", "invite", "leave")
+        )
 
     def timelines(self) -> Iterator[Timeline]:
         """The joined rooms."""
@@ -91,6 +92,11 @@ class SyncBody:
         for room_id, room in _mapping(_mapping(self.raw.get("rooms")).get(section)).items():
             if is_id(room_id):
                 yield room_id, _mapping(room)
+
+
+def to_device_events(body: Json) -> list[Json]:
+    """What devices sent to ours."""
+    return _events(body.get("to_device"))
 
 
 def earlier_events(page: Json) -> tuple[list[Json], str | None]:

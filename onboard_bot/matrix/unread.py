@@ -14,6 +14,7 @@ from onboard_bot.domain.withheld import WAITED_FOR, Withheld
 from onboard_bot.matrix.device_keys import Device
 from onboard_bot.matrix.json_text import is_id
 from onboard_bot.matrix.room_keys import MEGOLM
+from onboard_bot.matrix.sync_body import to_device_events
 from onboard_bot.store.jobs import NewJob
 from onboard_bot.store.transaction import Transaction
 from onboard_bot.store.undecrypted import KeptEvent
@@ -80,7 +81,7 @@ class Unread:
             if kept.room_id == room_id and kept.sender == sender and kept.asked_at is not None and kept.asked_at < at:
                 await self._tx.inbox.close(kept.event_id)
 
-    async def note_withheld(self, sync: Mapping[str, Any]) -> None:
+    async def note_withheld(self, sync: Json) -> None:
         """Takes what a sync body says of keys that are kept from us, and asks those who wait for such a key at once."""
         notices = list(withheld_in(sync))
         if not notices:
@@ -106,12 +107,10 @@ class Unread:
             await self._tx.intend(_look_after_device(user_id, device_id, now=self._tx.now))
 
 
-def withheld_in(sync: Mapping[str, Any]) -> Iterator[WithheldKey]:
+def withheld_in(sync: Json) -> Iterator[WithheldKey]:
     """What a sync body says of keys that are kept from us; malformed notices are passed over."""
-    to_device = sync.get("to_device")
-    events = to_device.get("events") if isinstance(to_device, Mapping) else None
-    for event in events if isinstance(events, list) else ():
-        if isinstance(event, Mapping) and event.get("type") == "m.room_key.withheld":
+    for event in to_device_events(sync):
+        if event.get("type") == "m.room_key.withheld":
             notice = _read_withheld(event.get("sender"), event.get("content"))
             if notice is not None:
                 yield notice

@@ -40,21 +40,20 @@ def into_room(room_id: str) -> str:
     return f"room:{room_id}"
 
 
-def send(*, about: str, room_id: str, event_type: str, content: Mapping[str, Any], in_clear: bool = False) -> NewJob:
+def say(*, about: str, room_id: str, content: Mapping[str, Any], in_clear: bool = False) -> NewJob:
     """Say something that nobody asked for; `content` must hold no secret.
 
     Args:
         about: Names it; the same is said once.
         room_id: Where.
-        event_type: Of the event.
-        content: Of the event.
+        content: Of the `m.room.message`.
         in_clear: Whether it is for somebody who gets no keys. It does not wait for what others cannot read yet.
     """
     return NewJob(
         JobKind.SEND,
         key=about,
         lane=f"clear:{room_id}" if in_clear else into_room(room_id),
-        payload={"room_id": room_id, "type": event_type, "content": dict(content), "in_clear": in_clear},
+        payload={"room_id": room_id, "type": "m.room.message", "content": dict(content), "in_clear": in_clear},
     )
 
 

@@ -12,7 +12,6 @@ from onboard_bot.domain.devices import Standing
 from onboard_bot.onboarding import effects
 from onboard_bot.onboarding.spending import spend
 from onboard_bot.store.inbox import RoomEvent
-from onboard_bot.store.jobs import NewJob
 from onboard_bot.store.transaction import Transaction
 
 NOTICES = Allowance(period=3600.0, of_one=10, altogether=30)
@@ -38,8 +37,4 @@ async def tell_why_turned_away(
         about = event.envelope.sender_key
     key = f"{standing}:{event.sender}:{about}"
     if not await tx.jobs.exists(key) and await spend(tx, "notices", NOTICES, event.sender, key):
-        await tx.intend(_in_clear(key, event.room_id, content))
-
-
-def _in_clear(about: str, room_id: str, content: Mapping[str, Any]) -> NewJob:
-    return effects.send(about=about, room_id=room_id, event_type="m.room.message", content=content, in_clear=True)
+        await tx.intend(effects.say(about=key, room_id=event.room_id, content=content, in_clear=True))

@@ -131,5 +131,5 @@ class Undecrypted:
         await self._connection.execute(delete(undecrypted).where(late))
 
     async def drop(self, event_id: str) -> None:
-        """The event could be read after all."""
+        """The event is not waited for any longer."""
         await self._connection.execute(delete(undecrypted).where(undecrypted.c.event_id == event_id))

@@ -47,6 +47,4 @@ class AdminRoomNotices:
 
 def _say(about: str, room_id: str, message: Message) -> NewJob:
     """In clear: clients that leave unsigned devices out could not read our encrypted words, and it is no secret."""
-    return effects.send(
-        about=about, room_id=room_id, event_type="m.room.message", content=render(message), in_clear=True
-    )
+    return effects.say(about=about, room_id=room_id, content=render(message), in_clear=True)
