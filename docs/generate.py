@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from states_picture import IncompletePictureError, picture
+
 from onboard_bot.chat.commands import COMMANDS
 from onboard_bot.chat.grammar import CommandSpec
 from onboard_bot.config.example import example_text, scalar
@@ -125,16 +127,17 @@ FILES: dict[str, Callable[[], str]] = {
     "docs/configuration.md": configuration_page,
     "docs/commands.md": commands_page,
     "docs/errors.md": errors_page,
+    "docs/request-states.svg": picture,
 }
 
 
 def stale(root: Path = ROOT) -> list[str]:
     """The generated files that are not what the code says now."""
-    return [
-        name
-        for name, write in FILES.items()
-        if not (root / name).is_file() or (root / name).read_text(encoding="utf-8") != write()
-    ]
+    return [name for name, write in FILES.items() if write() != _present(root / name)]
+
+
+def _present(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
 def main(arguments: list[str]) -> int:
@@ -142,7 +145,11 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description="Writes the files that are derived from the code.")
     parser.add_argument("--check", action="store_true", help="write nothing, name the stale files")
     check = parser.parse_args(arguments).check
-    names = stale()
+    try:
+        names = stale()
+    except IncompletePictureError as error:
+        print(error)
+        return 1
     for name in names:
         if check:
             print(f"{name} is stale; run: python docs/generate.py")

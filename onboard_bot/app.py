@@ -6,31 +6,23 @@ import os
 import secrets
 import signal
 import threading
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
 
-from onboard_bot.chat.admission import Admission
-from onboard_bot.chat.dispatch import Dispatch, Manners
-from onboard_bot.chat.incoming import BotNames
 from onboard_bot.clock import Clock, SystemClock
+from onboard_bot.clock_jump import ClockJumps
 from onboard_bot.config import Config
 from onboard_bot.connections import connections
-from onboard_bot.domain.identifiers import server_of
 from onboard_bot.errors import ErrorCode, FatalError, UnusableError
 from onboard_bot.health import Health
 from onboard_bot.homeserver.port import AccountBackend
 from onboard_bot.homeserver.secret import SecretFile
 from onboard_bot.homeserver.synapse import SharedSecretBackend
-from onboard_bot.jobs.answer import Answer
-from onboard_bot.jobs.create_account import CreateAccount
-from onboard_bot.jobs.credentials import DeliverCredentials, EraseCredentials
 from onboard_bot.jobs.effect import Effect
-from onboard_bot.jobs.identity import TellOfIdentity
 from onboard_bot.jobs.invitations import AnswerInvitation, InviteAdmin
 from onboard_bot.jobs.outgoing import Naming
 from onboard_bot.jobs.runner import Runner
-from onboard_bot.jobs.send import Send
 from onboard_bot.jobs.unread import AskAgain, HealDevice, HealPerson, TellOfSession
 from onboard_bot.matrix.adapter import MatrixAdapter
 from onboard_bot.matrix.admin_room import AdminRoomWish
@@ -42,8 +34,7 @@ from onboard_bot.matrix.transport import Transport
 from onboard_bot.onboarding.effects import JobKind
 from onboard_bot.onboarding.identities import AcceptedIdentities
 from onboard_bot.onboarding.ports import Outgoing, TokenRejectedError
-from onboard_bot.onboarding.register import RegistrationRules
-from onboard_bot.opening import open_machine, open_naming, prove_storage
+from onboard_bot.opening import look_at_votes, open_machine, open_naming, prove_storage
 from onboard_bot.pace import SharedPace
 from onboard_bot.state_dir import StateDir
 from onboard_bot.store.engine import Database, sqlite_url
@@ -51,12 +42,15 @@ from onboard_bot.store.schema import bring_up_to_date
 from onboard_bot.store.sealing import Sealer
 from onboard_bot.store.transaction import Store
 from onboard_bot.upkeep.admin_room import AdminRoomWatch
+from onboard_bot.upkeep.clock import ClockWatch
+from onboard_bot.upkeep.group_rooms import GroupRoomsWatch
 from onboard_bot.upkeep.identity import IdentityWatch, watch_identity
 from onboard_bot.upkeep.notices import AdminRoomNotices
 from onboard_bot.upkeep.patience import Patience
 from onboard_bot.upkeep.status import Status
 from onboard_bot.upkeep.storage import StorageWatch
 from onboard_bot.web.ops import listen, ops_app
+from onboard_bot.work import Ports, Rules, Work
 
 _log = logging.getLogger(__name__)
 
@@ -113,6 +107,7 @@ class Bot:
         self._config = config
         self._clock = clock
         self.health = Health(running_since=clock.now())
+        self._jumps = ClockJumps(clock)
         self._only_signed = config.encryption.unsigned_devices == "refuse"
         self._storage = StorageWatch(self.health, clock)
         self._patience = Patience(clock, self._note_waiting, self._storage.note)
@@ -164,27 +159,29 @@ class Bot:
                 await matrix.encryption.keep_keys_stocked()
                 own_account.keys_are_stored(machine.fingerprint)
 
-            await self._patience.until_done(bring_keys_up)
-            await self._patience.until_done(identity.look)
-            self.health.session, self.health.waiting_for = True, None
-            await self._patience.until_done(lambda: matrix.sync.once(timeout_ms=0))
-            await self._patience.until_done(matrix.sync.look_for_invitations)
-            sealer = Sealer(state.key("secrets.key"))
+            await self._arrive(matrix, bring_keys_up, identity)
+            work = self._work_of(store, matrix, backend, state, session)
             watch = self._watch_admin_room(matrix, AdminRoomNotices(store, matrix.rooms.is_encrypted, identity))
             identity.on_change = watch.look_now
+            group_rooms = self._watch_group_rooms(matrix, store)
             naming = await self._patience.until_done(lambda: open_naming(store, session, self._clock))
             self._storage.tell = lambda content: self._tell(matrix, content)
-            status = Status(config, self.health, machine, identity)
-            effects = self._effects(matrix, backend, naming, sealer, session, watch)
+            status = Status(config, self.health, machine, identity, self._jumps, matrix.group_rooms.missing)
+            clock_watch = ClockWatch(self._jumps, store, self.health, self._clock, mark=secrets.token_hex())
+            effects = self._effects(work, matrix, naming, watch, group_rooms)
+            await self._patience.until_done(lambda: look_at_votes(store))
+            runner = Runner(store, effects, self._clock, device_id=session.device_id, resting=work.resting)
             while True:
                 try:
                     await self._serve(
                         sync=matrix.sync.run(),
                         keys=matrix.keys.run(),
                         identity=identity.run(),
-                        dispatch=self._dispatch(store, matrix, sealer, session, status).run(),
-                        jobs=Runner(store, effects, self._clock, device_id=session.device_id).run(),
+                        dispatch=work.dispatch(status.report).run(),
+                        jobs=runner.run(),
                         admin_room=watch.run(),
+                        group_rooms=group_rooms.run(),
+                        clock=clock_watch.run(),
                     )
                 except TokenRejectedError as error:
                     if not error.soft:
@@ -192,6 +189,16 @@ class Bot:
                     _log.warning("the session expired; signing in again on the same device")
                     await self._patience.until_done(renew)
                     await self._clock.sleep(_AFTER_RENEWAL)
+
+    async def _arrive(
+        self, matrix: MatrixAdapter, bring_keys_up: Callable[[], Awaitable[None]], identity: IdentityWatch
+    ) -> None:
+        """What comes before anybody is obeyed: our keys, our identity, and what happened meanwhile."""
+        for step in (bring_keys_up, identity.look):
+            await self._patience.until_done(step)
+        self.health.session, self.health.waiting_for = True, None
+        for step in (lambda: matrix.sync.once(timeout_ms=0), matrix.sync.look_for_invitations):
+            await self._patience.until_done(step)
 
     async def _open_device(self, own_account: OwnAccount, state: StateDir) -> tuple[Session, Machine]:
         """The session, and the keys of its very device; a new device where the old one's keys are gone."""
@@ -260,66 +267,54 @@ class Bot:
         wish = AdminRoomWish(config.admin_room.room, config.admin_room.admins, name=config.bot.display_name)
         identities = AcceptedIdentities(store) if self._only_signed else None
         return MatrixAdapter(
-            api, machine, store, clock=self._clock, wish=wish, identities=identities, on_synced=on_synced
+            api,
+            machine,
+            store,
+            clock=self._clock,
+            wish=wish,
+            identities=identities,
+            groups={group.name: group.room for group in config.approval.groups if group.room is not None},
+            on_synced=on_synced,
         )
 
+    @staticmethod
     def _effects(
-        self,
-        matrix: MatrixAdapter,
-        backend: AccountBackend,
-        naming: Naming,
-        sealer: Sealer,
-        session: Session,
-        watch: AdminRoomWatch,
+        work: Work, matrix: MatrixAdapter, naming: Naming, watch: AdminRoomWatch, group_rooms: GroupRoomsWatch
     ) -> dict[str, Effect[Any]]:
-        server_name = server_of(session.user_id)
-        in_room = self._config.accounts.delivery == "room"
-        return {
-            JobKind.SEND: Send(matrix.sending, naming, self._clock),
-            JobKind.ANSWER: Answer(matrix.sending, naming, server_name=server_name, credentials_in_room=in_room),
-            JobKind.CREATE_ACCOUNT: CreateAccount(backend, sealer, server_name),
-            JobKind.DELIVER_CREDENTIALS: DeliverCredentials(
-                matrix.sending,
-                matrix.direct_rooms,
-                naming,
-                sealer,
-                self._clock,
-                server_name=server_name,
-                in_room=in_room,
-            ),
-            JobKind.ERASE_CREDENTIALS: EraseCredentials(matrix.sending, naming),
-            JobKind.ANSWER_INVITATION: AnswerInvitation(
-                matrix.membership, matrix.rooms, matrix.admin_room.is_named, watch.look_now
-            ),
+        async def is_named(room_id: str) -> bool:
+            return await matrix.admin_room.is_named(room_id) or await matrix.group_rooms.is_named(room_id)
+
+        def may_enter() -> None:
+            watch.look_now()
+            group_rooms.look_now()
+
+        return work.effects(naming) | {
+            JobKind.ANSWER_INVITATION: AnswerInvitation(matrix.membership, matrix.rooms, is_named, may_enter),
             JobKind.INVITE_ADMIN: InviteAdmin(matrix.membership, matrix.rooms),
             JobKind.HEAL_PERSON: HealPerson(matrix.rooms, matrix.healing),
             JobKind.HEAL_DEVICE: HealDevice(matrix.healing),
             JobKind.TELL_OF_SESSION: TellOfSession(matrix.healing),
             JobKind.ASK_AGAIN: AskAgain(matrix.sending, matrix.rooms, naming),
-            JobKind.TELL_OF_IDENTITY: TellOfIdentity(matrix.sending, naming, prefix=self._config.bot.command_prefix),
         }
 
-    def _dispatch(
-        self, store: Store, matrix: MatrixAdapter, sealer: Sealer, session: Session, status: Status
-    ) -> Dispatch:
-        config = self._config
-        rules = RegistrationRules(
-            server_name=server_of(session.user_id),
-            reserved=config.accounts.reserved,
-            allow_admin=config.accounts.allow_admin,
-            room_sets=config.onboarding.room_sets,
-            approver_level=config.approval.power_level,
-        )
-        names = BotNames(session.user_id, config.bot.display_name)
-
-        return Dispatch(
+    def _work_of(
+        self, store: Store, matrix: MatrixAdapter, backend: AccountBackend, state: StateDir, session: Session
+    ) -> Work:
+        return Work(
             store,
-            Admission(matrix.rooms, matrix.devices, approver_level=rules.approver_level),
-            Manners(config.bot.command_prefix, names, rules, only_signed=self._only_signed),
-            sealer=sealer,
-            clock=self._clock,
+            Rules.of(self._config, session.user_id),
+            Ports(
+                sender=matrix.sending,
+                view=matrix.rooms,
+                devices=matrix.devices,
+                direct_rooms=matrix.direct_rooms,
+                group_room=matrix.group_rooms.room_id,
+                backend=backend,
+            ),
+            self._clock,
+            self._jumps,
+            sealer=Sealer(state.key("secrets.key")),
             choose=secrets.choice,
-            status=status.report,
         )
 
     def _watch_admin_room(self, matrix: MatrixAdapter, notices: AdminRoomNotices) -> AdminRoomWatch:
@@ -331,6 +326,10 @@ class Bot:
             await patience.until_done(lambda: notices.bring_up_to_date(room_id))
 
         return AdminRoomWatch(matrix.admin_room.enter, settled, self.health, patience)
+
+    def _watch_group_rooms(self, matrix: MatrixAdapter, store: Store) -> GroupRoomsWatch:
+        patience = Patience(self._clock, self._note_waiting, self._storage.note)
+        return GroupRoomsWatch(matrix.group_rooms, lambda: look_at_votes(store), patience)
 
     async def _settled(self, matrix: MatrixAdapter, room_id: str) -> None:
         """Passwords never go into a room in clear text."""

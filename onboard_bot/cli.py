@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from onboard_bot import __version__
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # at run time each verb imports what it needs
     from onboard_bot.safekeeping.archive import Manifest
 
 OK, FAILED, UNUSABLE = 0, 1, 2
+_STANDARD_OUTPUT = 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,6 +73,14 @@ def _parser() -> argparse.ArgumentParser:
     trust = verbs.add_parser("trust", parents=[common], help="accept somebody's changed cross-signing identity")
     trust.add_argument("user", metavar="USER", help="a user id, like @ada:example.org")
     trust.set_defaults(verb=_trust)
+
+    audit = verbs.add_parser(
+        "audit", parents=[common], help="tell whether the audit log is whole, or export it, also while the bot runs"
+    )
+    audit.add_argument(
+        "what", nargs="?", choices=("verify", "export"), default="verify", help="export: a line of JSON for each entry"
+    )
+    audit.set_defaults(verb=_audit)
 
     demo = verbs.add_parser("demo", parents=[common], help="see it work on a real Synapse in a scratch folder")
     demo.set_defaults(verb=_demo)
@@ -203,29 +212,74 @@ def _trust(options: argparse.Namespace) -> int:
     return _say(options, lambda config: asyncio.run(trust(config, options.user)))
 
 
+def _audit(options: argparse.Namespace) -> int:
+    import asyncio  # noqa: PLC0415 - each verb imports what it needs
+
+    from onboard_bot.clock import SystemClock  # noqa: PLC0415 - the same
+    from onboard_bot.safekeeping.audit_log import export, verify  # noqa: PLC0415 - the same
+    from onboard_bot.state_dir import StateDir  # noqa: PLC0415 - the same
+
+    def exported(config: "Config") -> int:
+        return _written(lambda out: asyncio.run(export(StateDir(config.bot.state_dir), SystemClock(), out.write)))
+
+    if options.what == "export":
+        return _with_config(options, exported)
+    return _say(options, lambda config: asyncio.run(verify(StateDir(config.bot.state_dir), SystemClock())))
+
+
+def _written(work: Callable[[BinaryIO], None]) -> int:
+    """Writes to the standard output, as long as somebody reads there.
+
+    Raises:
+        OnboardError: `bad_argument`, where it cannot be written; what `work` raises, after what was written.
+    """
+    from onboard_bot.errors import ErrorCode, OnboardError  # noqa: PLC0415 - each verb imports what it needs
+
+    try:
+        # A buffer of our own: what the interpreter's holds back is written at its end, and would complain again.
+        with os.fdopen(_STANDARD_OUTPUT, "wb", closefd=False) as out:
+            work(out)
+    except BrokenPipeError:
+        pass  # whoever read has seen enough
+    except OSError as error:
+        raise OnboardError(
+            ErrorCode.BAD_ARGUMENT, f"The export cannot be written: {error.strerror}. Write it somewhere else."
+        ) from error
+    return OK
+
+
 def _say(options: argparse.Namespace, work: "Callable[[Config], str | None]") -> int:
-    """Does something with the configuration, whose shared secret is not needed for it, and prints what came of it.
+    """Does something with the configuration and prints what came of it.
 
     Args:
         options: As typed.
         work: Gives what to print; None where somebody thought better of it.
     """
+
+    def said(config: "Config") -> int:
+        done = work(config)
+        if done is None:
+            print("Nothing was changed.", file=sys.stderr)
+            return FAILED
+        print(done)
+        return OK
+
+    return _with_config(options, said)
+
+
+def _with_config(options: argparse.Namespace, work: "Callable[[Config], int]") -> int:
+    """The exit status of something done with the configuration, whose shared secret is not needed for it."""
     from onboard_bot.config import ConfigError, load_config  # noqa: PLC0415 - each verb imports what it needs
     from onboard_bot.errors import OnboardError  # noqa: PLC0415 - the same
 
     try:
-        done = work(load_config(options.config, os.environ))
+        return work(load_config(options.config, os.environ))
     except ConfigError as error:
         print(error, file=sys.stderr)
         return UNUSABLE
     except OnboardError as error:
         print(f"FAIL {error.code}: {error.sentence}", file=sys.stderr)
         return FAILED
-    if done is None:
-        print("Nothing was changed.", file=sys.stderr)
-        return FAILED
-    print(done)
-    return OK
 
 
 def _demo(_options: argparse.Namespace) -> int:

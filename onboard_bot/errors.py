@@ -80,13 +80,17 @@ class OnboardError(Exception):
         code: What other programs see.
         sentence: What is wrong, and what to do about it. Never holds a secret.
         request_id: The request that this is about, where there is one.
+        state: Where that request stands.
     """
 
-    def __init__(self, code: ErrorCode, sentence: str, *, request_id: str | None = None) -> None:
+    def __init__(
+        self, code: ErrorCode, sentence: str, *, request_id: str | None = None, state: str | None = None
+    ) -> None:
         super().__init__(sentence)
         self.code = code
         self.sentence = sentence
         self.request_id = request_id
+        self.state = state
 
 
 class UnusableError(Exception):

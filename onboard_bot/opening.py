@@ -10,6 +10,7 @@ from onboard_bot.errors import ErrorCode, FatalError
 from onboard_bot.jobs.outgoing import Naming, Restoration
 from onboard_bot.matrix.machine import Machine
 from onboard_bot.matrix.session import Session
+from onboard_bot.onboarding import effects
 from onboard_bot.state_dir import StateDir
 from onboard_bot.store.meta import EPOCH, EPOCH_BYTES, RESTORED_AT, SAVED_AT
 from onboard_bot.store.transaction import Store
@@ -70,3 +71,13 @@ async def open_naming(store: Store, session: Session, clock: Clock) -> Naming:
         if saved_at is not None and restored_at is not None:
             restoration = Restoration(float(saved_at), float(restored_at))
         return Naming(epoch, session.device_id, clock, restoration)
+
+
+async def look_at_votes(store: Store) -> None:
+    """Others may count now: people came and went while nobody looked, or the rules are other ones.
+
+    Raises:
+        StoreUnavailableError: It cannot be stored now.
+    """
+    async with store.transaction() as tx:
+        await tx.intend(effects.weigh(secrets.token_hex(EPOCH_BYTES)))

@@ -8,9 +8,13 @@ from dataclasses import dataclass
 from typing import Self
 
 from onboard_bot.chat.grammar import CommandSpec, Option, OptionKind, Param, Parsed, Values
-from onboard_bot.domain.requests import AccountType
+from onboard_bot.domain.request_ids import ALPHABET, LENGTH, read_request_id
+from onboard_bot.domain.requests import AccountType, State
 from onboard_bot.domain.roles import Role
 from onboard_bot.errors import ErrorCode, OnboardError
+
+MAX_NOTE = 2000
+"""Characters of a note or a reason."""
 
 
 class Command:
@@ -36,7 +40,7 @@ class Register(Command):
         """The command that was typed.
 
         Raises:
-            OnboardError: `bad_argument` if `--rooms` names nothing.
+            OnboardError: `bad_argument` if `--rooms` names nothing, or the note is too long.
         """
         return cls(
             username=values["username"],
@@ -44,9 +48,107 @@ class Register(Command):
             admin=values["admin"],
             account_type=AccountType(values["type"]) if values["type"] else None,
             room_sets=_names(values["rooms"]),
-            note=values["note"],
+            note=_note(values["note"], "note"),
             quiet=values["quiet"],
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Requests(Command):
+    """`!requests`: those in one state; None leaves the choice to the bot."""
+
+    state: State | None = None
+    page: int = 1
+
+    @classmethod
+    def of(cls, values: Values) -> Self:
+        """The command that was typed.
+
+        Raises:
+            OnboardError: `bad_argument` for a page before the first.
+        """
+        page = 1 if values["page"] is None else values["page"]
+        if page < 1:
+            raise OnboardError(ErrorCode.BAD_ARGUMENT, "--page counts from 1.")
+        return cls(State(values["state"]) if values["state"] else None, page)
+
+
+@dataclass(frozen=True, slots=True)
+class Show(Command):
+    """`!show`: all that is known of a request. Whether there is one of this id is not known here."""
+
+    request_id: str
+
+    @classmethod
+    def of(cls, values: Values) -> Self:
+        """The command that was typed."""
+        return cls(values["id"].lower())
+
+
+@dataclass(frozen=True, slots=True)
+class Approve(Command):
+    """`!approve`: a vote for requests; without ids, for the one that it was typed under."""
+
+    request_ids: tuple[str, ...] = ()
+    note: str | None = None
+    username: str | None = None
+
+    @classmethod
+    def of(cls, values: Values) -> Self:
+        """The command that was typed.
+
+        Raises:
+            OnboardError: `bad_argument` for one username for several requests, or a note that is too long.
+        """
+        request_ids = tuple(dict.fromkeys(values["id"]))
+        if values["username"] is not None and len(request_ids) > 1:
+            raise OnboardError(
+                ErrorCode.BAD_ARGUMENT,
+                "--username corrects the name of one request, and several were named. Please approve that one alone.",
+            )
+        return cls(request_ids, _note(values["note"], "note"), values["username"])
+
+
+@dataclass(frozen=True, slots=True)
+class Deny(Command):
+    """`!deny`: a vote against requests; without ids, against the one that it was typed under."""
+
+    request_ids: tuple[str, ...] = ()
+    reason: str | None = None
+    silent: bool = False
+
+    @classmethod
+    def of(cls, values: Values) -> Self:
+        """The command that was typed.
+
+        Raises:
+            OnboardError: `bad_argument` for a reason that is too long.
+        """
+        return cls(tuple(dict.fromkeys(values["id"])), _note(values["reason"], "reason"), values["silent"])
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel(Command):
+    """`!cancel`: the request is withdrawn."""
+
+    request_id: str
+
+    @classmethod
+    def of(cls, values: Values) -> Self:
+        """The command that was typed."""
+        return cls(values["id"].lower())
+
+
+@dataclass(frozen=True, slots=True)
+class Reopen(Command):
+    """`!reopen`: a denial is taken back, and votes are cast anew."""
+
+    request_id: str
+
+    @classmethod
+    def of(cls, values: Values) -> Self:
+        """The command that was typed."""
+        return cls(values["id"].lower())
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +185,30 @@ class Help(Command):
         return cls(values["command"])
 
 
+def _request_id(word: str) -> str | None:
+    """The id that a word is.
+
+    Raises:
+        OnboardError: `not_found` for what has the form of an id and can be none: as a note it would be lost, and the
+            request that was meant would be forgotten.
+    """
+    request_id = read_request_id(word)
+    if request_id is None and len(word) == LENGTH and word.isascii() and word.isalnum() and not word.isalpha():
+        raise OnboardError(
+            ErrorCode.NOT_FOUND,
+            f"There is no request “{word}”: ids are made of {ALPHABET} only. Nothing was done. If it begins your"
+            " remark, please put that in double quotes.",
+        )
+    return request_id
+
+
+_ID = Param("id", "The request's id, as its card and the list show it.")
+_IDS = Param("id", "The ids of one or several requests; none in a reply to a card, or in its thread.", many=_request_id)
+
 COMMANDS: tuple[CommandSpec, ...] = (
     CommandSpec(
         name="register",
-        summary="Makes an account.",
-        role=Role.APPROVER,  # until votes let everybody ask
+        summary="Makes an account, or asks for one.",
         read=Register.of,
         params=(
             Param("username", "The name to sign in with: the letters a to z, digits and . _ = - / +"),
@@ -101,6 +222,60 @@ COMMANDS: tuple[CommandSpec, ...] = (
             Option("quiet", "Nothing is announced.", OptionKind.FLAG),
         ),
         example='register ada Ada Lovelace --note="joins the engine group"',
+    ),
+    CommandSpec(
+        name="requests",
+        summary="Lists requests, page by page.",
+        read=Requests.of,
+        params=(Param("state", f"Only those that are: {', '.join(State)}.", required=False, choices=tuple(State)),),
+        options=(Option("page", "Which page, from 1.", OptionKind.NUMBER),),
+        example="requests pending --page=2",
+    ),
+    CommandSpec(
+        name="show",
+        summary="Tells all about a request: every vote, note and step with its time.",
+        read=Show.of,
+        params=(_ID,),
+        example="show 2k4fa",
+    ),
+    CommandSpec(
+        name="approve",
+        summary="Votes for requests, like ✅ under their cards.",
+        role=Role.APPROVER,
+        read=Approve.of,
+        params=(
+            _IDS,
+            Param("note", "A remark for the record; the rest of the line.", required=False, tail=True),
+        ),
+        options=(Option("username", "Another username for a request whose name could not be had."),),
+        example="approve 2k4fa 7mr3x welcome to both",
+    ),
+    CommandSpec(
+        name="deny",
+        summary="Votes against requests, like ❌ under their cards.",
+        role=Role.APPROVER,
+        read=Deny.of,
+        params=(
+            _IDS,
+            Param("reason", "Why; the one who asked reads it. The rest of the line.", required=False, tail=True),
+        ),
+        options=(Option("silent", "The one who asked is not told.", OptionKind.FLAG),),
+        example="deny 2k4fa we have never met them",
+    ),
+    CommandSpec(
+        name="cancel",
+        summary="Withdraws a request: your own, or anybody's if you may vote.",
+        read=Cancel.of,
+        params=(_ID,),
+        example="cancel 2k4fa",
+    ),
+    CommandSpec(
+        name="reopen",
+        summary="Takes a denial back; votes are cast anew.",
+        role=Role.APPROVER,
+        read=Reopen.of,
+        params=(_ID,),
+        example="reopen 2k4fa",
     ),
     CommandSpec(
         name="trust",
@@ -145,3 +320,12 @@ def _names(listed: str | None) -> tuple[str, ...]:
     if not names:
         raise OnboardError(ErrorCode.BAD_ARGUMENT, "--rooms names no room set.")
     return names
+
+
+def _note(typed: str | None, what: str) -> str | None:
+    if typed is not None and len(typed) > MAX_NOTE:
+        raise OnboardError(
+            ErrorCode.BAD_ARGUMENT,
+            f"The {what} is too long: {len(typed):,} characters; at most {MAX_NOTE:,} are allowed.",
+        )
+    return (typed or "").strip() or None

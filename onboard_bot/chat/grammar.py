@@ -9,11 +9,12 @@ It knows specs, not commands; the table is in `chat.commands`. Every scan is lin
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from onboard_bot.chat.words import Given, Word, first_word, scan
 from onboard_bot.domain.durations import parse_duration
 from onboard_bot.domain.roles import Role
 from onboard_bot.errors import ErrorCode, OnboardError
@@ -24,14 +25,6 @@ HELP = "help"
 Values = Mapping[str, Any]
 """What was typed, by the names of parameters and options. Absent: None; False for a flag."""
 
-_QUOTES = '"“”„‟'
-# Possessive, so that a quote without an end costs one look and no going back.
-_QUOTED = re.compile(rf"[{_QUOTES}]((?:[^{_QUOTES}\\]++|\\.)*+)[{_QUOTES}](?=\s|\Z)", re.DOTALL)
-_ESCAPE = re.compile(rf"\\([{_QUOTES}\\])")
-_TO_ESCAPE = re.compile(rf"[{_QUOTES}\\]")
-_OPTION = re.compile(r"(--|[\u2013\u2014])([^\W\d_][^\s=]*)(=?)")  # en and em dash
-_SPACE = re.compile(r"\s*")
-_WORD = re.compile(r"\S*")
 _NUMBER = re.compile(r"-?[0-9]{1,9}")
 _YES = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 _SHOWN = 40
@@ -49,17 +42,30 @@ class OptionKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    """A positional argument. The tail, always the last one, takes the rest of the line."""
+    """A positional argument.
+
+    Args:
+        name: As the usage shows it.
+        doc: One line for its help.
+        required: Whether it must be there.
+        tail: Takes the rest of the line; always the last one.
+        choices: What it can be; anything where there are none.
+        many: Takes every leading word for which this gives a value, and commas between them, as a tuple; it may refuse
+            the line with an `OnboardError`. An empty tuple is the command's business: what was not typed may follow
+            from where it was typed.
+    """
 
     name: str
     doc: str
     required: bool = True
     tail: bool = False
+    choices: tuple[str, ...] = ()
+    many: Callable[[str], Any | None] | None = None
 
     @property
     def shown(self) -> str:
         """As the usage shows it."""
-        return f"<{self.name}>" if self.required else f"[{self.name}]"
+        return (f"<{self.name}>" if self.required else f"[{self.name}]") + ("…" if self.many else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +143,13 @@ def parse(text: str, specs: Sequence[CommandSpec], *, prefix: str = "!") -> Pars
         prefix: For the usage in an error.
 
     Raises:
-        OnboardError: `unknown_command`, naming the nearest; `bad_argument`, naming the argument, then the usage.
+        OnboardError: `unknown_command`, naming the nearest; `bad_argument`, naming the argument, then the usage;
+            or what a parameter's `many` refuses with.
     """
-    start = _end(_SPACE, text, 0)
-    end = _end(_WORD, text, start)
-    spec = find_command(text[start:end], specs, prefix=prefix)
+    name, end = first_word(text)
+    spec = find_command(name, specs, prefix=prefix)
     try:
-        return _fit(spec, list(_scan(text, end, {HELP, *(option.name for option in spec.options)})))
+        return _fit(spec, list(scan(text, end, {HELP, *(option.name for option in spec.options)})))
     except _Misfit as misfit:
         raise OnboardError(ErrorCode.BAD_ARGUMENT, f"{misfit}\nUsage: {spec.usage(prefix)}") from misfit
 
@@ -165,76 +171,21 @@ def find_command(name: str, specs: Sequence[CommandSpec], *, prefix: str = "!") 
     )
 
 
-def quote(value: str) -> str:
-    """The value so that `parse` reads exactly it, in any place."""
-    return '"' + _TO_ESCAPE.sub(lambda found: "\\" + found.group(), value) + '"'
-
-
 class _Misfit(Exception):  # noqa: N818 - never leaves this module
     """The line does not fit the command; the words are for the person who typed it."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Word:
-    """A word or a quoted string. `raw` is what was typed, with the white space that follows in `gap`."""
-
-    value: str
-    raw: str
-    gap: str
-    quoted: bool = False
-
-    @property
-    def unclosed(self) -> bool:
-        """Whether it opens a quotation and does not close it."""
-        return not self.quoted and self.raw[:1] in tuple(_QUOTES)
-
-
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """An option as it was typed; `value` is what stood behind its `=`."""
-
-    name: str
-    value: _Word | None
-
-
-def _scan(text: str, start: int, known: set[str]) -> Iterator[_Word | _Given]:
-    """The words and options of a line, in order."""
-    at = _end(_SPACE, text, start)
-    while at < len(text):
-        option = _OPTION.match(text, at)
-        # An em dash is punctuation as well, so it makes an option only of a word that is one.
-        if option and (option[1] == "--" or option[2].lower() in known):
-            if option[3]:
-                word, at = _read_word(text, option.end())
-                yield _Given(option[2].lower(), word)
-            else:
-                at = _end(_SPACE, text, option.end())
-                yield _Given(option[2].lower(), None)
-        else:
-            word, at = _read_word(text, at)
-            yield word
-
-
-def _read_word(text: str, start: int) -> tuple[_Word, int]:
-    """The word or quoted string that begins here, and where the next thing begins."""
-    quoted = _QUOTED.match(text, start)
-    end = quoted.end() if quoted else _end(_WORD, text, start)
-    after = _end(_SPACE, text, end)
-    raw, gap = text[start:end], text[end:after]
-    return _Word(_ESCAPE.sub(r"\1", quoted[1]) if quoted else raw, raw, gap, quoted is not None), after
-
-
-def _fit(spec: CommandSpec, pieces: Sequence[_Word | _Given]) -> Parsed:
+def _fit(spec: CommandSpec, pieces: Sequence[Word | Given]) -> Parsed:
     """The values of a command, or why they are none."""
-    if any(isinstance(piece, _Given) and piece.name == HELP for piece in pieces):
+    if any(isinstance(piece, Given) and piece.name == HELP for piece in pieces):
         return Parsed(spec, help=True)
     options = {option.name: option for option in spec.options}
     values: dict[str, Any] = {name: False if o.kind is OptionKind.FLAG else None for name, o in options.items()}
     seen: set[str] = set()
-    words: list[_Word] = []
+    words: list[Word] = []
     rest = iter(pieces)
     for piece in rest:
-        if isinstance(piece, _Word):
+        if isinstance(piece, Word):
             words.append(piece)
             continue
         option = options.get(piece.name)
@@ -246,16 +197,19 @@ def _fit(spec: CommandSpec, pieces: Sequence[_Word | _Given]) -> Parsed:
         word = piece.value
         if word is None and option.kind is not OptionKind.FLAG:
             following = next(rest, None)
-            word = following if isinstance(following, _Word) else _Word("", "", "")
+            word = following if isinstance(following, Word) else Word("", "", "")
         values[option.name] = _option_value(option, word)
     return Parsed(spec, values | _positional(spec, words))
 
 
-def _positional(spec: CommandSpec, words: Sequence[_Word]) -> dict[str, Any]:
+def _positional(spec: CommandSpec, words: Sequence[Word]) -> dict[str, Any]:
     """The values of the parameters, taken from the words that belong to no option."""
     values: dict[str, Any] = {}
     taken = 0
     for param in spec.params:
+        if param.many is not None:
+            values[param.name], taken = _leading(param.many, words, taken)
+            continue
         left = words[taken:] if param.tail else words[taken : taken + 1]
         taken += len(left)
         if not left:
@@ -265,20 +219,40 @@ def _positional(spec: CommandSpec, words: Sequence[_Word]) -> dict[str, Any]:
         elif param.tail:
             values[param.name] = _tail(left)
         else:
-            values[param.name] = _closed(left[0], f"The {param.name}")
+            values[param.name] = _chosen(param, _closed(left[0], f"The {param.name}"))
     if taken < len(words):
         raise _Misfit(f"“{_brief(words[taken].value)}” is one word too many.")
     return values
 
 
-def _tail(words: Sequence[_Word]) -> str:
+def _leading(fitting: Callable[[str], Any | None], words: Sequence[Word], start: int) -> tuple[tuple[Any, ...], int]:
+    """The values of the words from here on, as long as they fit, and the place of the first that does not."""
+    values: list[Any] = []
+    for at in range(start, len(words)):
+        found: list[Any] = []
+        for piece in filter(None, words[at].value.split(",")):
+            value = None if words[at].quoted else fitting(piece)
+            if value is None:
+                return tuple(values), at
+            found.append(value)
+        values += found
+    return tuple(values), len(words)
+
+
+def _chosen(param: Param, typed: str) -> str:
+    if not param.choices or typed.lower() in param.choices:
+        return typed.lower() if param.choices else typed
+    raise _Misfit(f"The {param.name} cannot be “{_brief(typed)}”; it is one of: {', '.join(param.choices)}.")
+
+
+def _tail(words: Sequence[Word]) -> str:
     """The rest of the line as it was typed, white space and quotes included, but for the options that stood in it."""
     if len(words) == 1:
         return words[0].value
     return "".join(word.raw + word.gap for word in words[:-1]) + words[-1].raw
 
 
-def _option_value(option: Option, word: _Word | None) -> Any:
+def _option_value(option: Option, word: Word | None) -> Any:
     """What an option's word means; None is an option that stood alone."""
     if word is None:
         return True
@@ -321,7 +295,7 @@ _EXPECTED: dict[OptionKind, str] = {
 }
 
 
-def _closed(word: _Word, what: str) -> str:
+def _closed(word: Word, what: str) -> str:
     if word.unclosed:
         raise _Misfit(f"{what} opens a quotation mark and never closes it (white space must follow the closing one).")
     return word.value
@@ -338,9 +312,3 @@ def _nearest(typed: str, known: Iterable[str]) -> str | None:
 
 def _brief(text: str) -> str:
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
-
-
-def _end(pattern: re.Pattern[str], text: str, start: int) -> int:
-    """Where a pattern that may be empty ends."""
-    found = pattern.match(text, start)
-    return found.end() if found else start

@@ -82,8 +82,8 @@ def read_command(content: object, *, prefix: str, bot: BotNames) -> TypedCommand
     deliberate = not (in_thread and relation.get("is_falling_back") is True)
     return TypedCommand(
         text=text,
-        thread_root=_event_id(relation.get("event_id")) if in_thread else None,
-        in_reply_to=_event_id(reply.get("event_id")) if isinstance(reply, Mapping) and deliberate else None,
+        thread_root=read_event_id(relation.get("event_id")) if in_thread else None,
+        in_reply_to=read_event_id(reply.get("event_id")) if isinstance(reply, Mapping) and deliberate else None,
         surely=surely,
     )
 
@@ -198,7 +198,7 @@ def _user_of_link(href: str | None) -> str | None:
     return user_id if is_user_id(user_id) else None
 
 
-def _event_id(value: object) -> str | None:
+def read_event_id(value: object) -> str | None:
     """An event id that may be sent out again; content of strangers can hold anything in its place."""
     usable = isinstance(value, str) and value.startswith("$") and value.isascii() and value.isprintable()
     return str(value) if usable and len(str(value)) <= _MAX_EVENT_ID else None

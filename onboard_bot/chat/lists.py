@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from onboard_bot.chat.messages import CONTENT_KEY, Kind
+from onboard_bot.chat.cards import CardView, name_of, outcome
+from onboard_bot.chat.messages import CONTENT_KEY, Code, Inline, Kind, Message, Paragraph, Pill, Strong
+from onboard_bot.domain.requests import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +16,23 @@ class Answered:
 
     asker: str
     content: Mapping[str, Any]
+
+
+_REASON = 80
+"""Characters of a reason in a line."""
+
+
+def merged_request(view: CardView, *, mentions: tuple[str, ...]) -> Message:
+    """A request that has no card of its own: one line that says how to decide it."""
+    request = view.request
+    line: tuple[Inline, ...] = outcome(view, _REASON)
+    if request.state is State.PENDING:
+        asker = Pill(request.requester, request.requester)
+        commands = (f"{view.prefix}{name} {request.id}" for name in ("approve", "deny", "show"))
+        approve, deny, show = (Code(command) for command in commands)
+        how: tuple[Inline, ...] = (": ", approve, " or ", deny, "; more with ", show)
+        line = ("Request ", Strong(request.id), ": ", *name_of(request), ", asked for by ", asker, *how)
+    return Message((Paragraph(line),), view.about, mentions)
 
 
 def thread_of(answer: Answered) -> str | None:

@@ -1,7 +1,6 @@
 """Owns the words of the bot's answers. Pure: what is said follows from what is passed in."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from pydantic import SecretStr
 
@@ -19,14 +18,11 @@ from onboard_bot.chat.messages import (
     Pill,
     Strong,
 )
+from onboard_bot.chat.moments import span, to_the_minute
 from onboard_bot.clock import Timestamp
 from onboard_bot.domain.requests import State
 from onboard_bot.domain.withheld import Withheld
 from onboard_bot.errors import MEANINGS, ErrorCode, OnboardError
-
-_MINUTE = 60
-_HOUR = 60 * _MINUTE
-_DAY = 24 * _HOUR
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +68,13 @@ class StatusReport:
 
 
 def account_created(
-    request_id: str, user_id: str, display_name: str | None, *, admin: bool, where_credentials_went: str
+    request_id: str,
+    user_id: str,
+    display_name: str | None,
+    *,
+    admin: bool,
+    where_credentials_went: str,
+    mentions: tuple[str, ...] = (),
 ) -> Message:
     """The answer to a registration that went through.
 
@@ -82,6 +84,7 @@ def account_created(
         display_name: What others see, if it was given.
         admin: Whether the account has server-admin rights.
         where_credentials_went: A whole sentence.
+        mentions: Whoever waited for it.
     """
     line: list[Inline] = ["✅ ", Pill(user_id, user_id)]
     if display_name is not None:
@@ -89,20 +92,20 @@ def account_created(
     line.append(" is ready, with server-admin rights. " if admin else " is ready. ")
     line.append(where_credentials_went)
     about = About(Kind.ACCOUNT, id=request_id, state=State.CREATED, user_id=user_id)
-    return Message((Paragraph(tuple(line)),), about)
+    return Message((Paragraph(tuple(line)),), about, mentions)
 
 
-def failure(error: OnboardError, *, state: str | None = None, user_id: str | None = None) -> Message:
+def failure(error: OnboardError, *, user_id: str | None = None, mentions: tuple[str, ...] = ()) -> Message:
     """The answer to what could not be done: the error's own sentence, line by line.
 
     Args:
         error: What is wrong and what mends it.
-        state: Where the request stands now, if there is one.
         user_id: The account that it was about.
+        mentions: Whoever waited for it.
     """
     lines = tuple(Paragraph((line,)) for line in error.sentence.splitlines() if line.strip())
-    about = About(Kind.ERROR, id=error.request_id, state=state, user_id=user_id, error=error.code)
-    return Message(lines, about)
+    about = About(Kind.ERROR, id=error.request_id, state=error.state, user_id=user_id, error=error.code)
+    return Message(lines, about, mentions)
 
 
 def internal_failure(reference: str) -> Message:
@@ -115,12 +118,13 @@ def internal_failure(reference: str) -> Message:
     return Message((Paragraph(words),), About(Kind.ERROR, error=ErrorCode.INTERNAL))
 
 
-def account_unknown(request_id: str, user_id: str) -> Message:
+def account_unknown(request_id: str, user_id: str, mentions: tuple[str, ...] = ()) -> Message:
     """The answer when nobody can say whether the account was made.
 
     Args:
         request_id: The request.
         user_id: The account, if it exists.
+        mentions: Whoever waited for it.
     """
     rest = (
         ", and I could not find out what came of it: the account may or may not exist. To find out, ask me for this"
@@ -131,7 +135,7 @@ def account_unknown(request_id: str, user_id: str) -> Message:
     about = About(
         Kind.ERROR, id=request_id, state=State.UNKNOWN, user_id=user_id, error=ErrorCode.HOMESERVER_UNREACHABLE
     )
-    return Message((Paragraph(words),), about)
+    return Message((Paragraph(words),), about, mentions)
 
 
 def not_readable(sender: str, reason: Withheld | None, *, more: int) -> Message:
@@ -252,11 +256,10 @@ def credentials_lost(request_id: str, user_id: str, requester: str) -> Message:
 
 def status(report: StatusReport) -> Message:
     """The answer to `!status`."""
-    synced = "not yet" if report.last_sync is None else f"{_span(report.at - report.last_sync)} ago"
-    started = datetime.fromtimestamp(report.running_since, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    synced = "not yet" if report.last_sync is None else f"{span(report.at - report.last_sync)} ago"
     facts: tuple[tuple[Inline, ...], ...] = (
         (f"Accounts are made on {report.server_name} (", _address(report.homeserver_url), ")."),
-        (f"Running for {_span(report.at - report.running_since)}, since {started}.",),
+        (f"Running for {span(report.at - report.running_since)}, since {to_the_minute(report.running_since)}.",),
         (f"Last word from the homeserver: {synced}.",),
         (f"Still to do: {report.open_jobs}." if report.open_jobs else "Nothing left to do.",),
     )
@@ -289,13 +292,3 @@ def _to_compare(keys: OwnKeys) -> tuple[tuple[Inline, ...], ...]:
 
 def _address(url: str) -> Link:
     return Link(url, url)
-
-
-def _span(seconds: float) -> str:
-    """A length of time as people say it: its largest unit."""
-    whole = max(0, int(seconds))
-    for unit, size in (("day", _DAY), ("hour", _HOUR), ("minute", _MINUTE)):
-        if whole >= size:
-            count = whole // size
-            return f"{count} {unit}" + ("" if count == 1 else "s")
-    return f"{whole} s"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from onboard_bot.check.findings import Finding, failed, ok, unusable, warn
 from onboard_bot.check.identity import check_approvers
+from onboard_bot.check.voters import judge_voters
 from onboard_bot.config import Config
 from onboard_bot.domain.roles import PowerLevels
 from onboard_bot.errors import ErrorCode
@@ -40,40 +41,53 @@ def first_start_enters_room(config: Config) -> Finding:
     return ok(_ROOM_KEY, f"{config.admin_room.room} will be entered at the first start, or once the bot is invited.")
 
 
-async def check_admin_room(
-    api: ClientApi, config: Config, plan: PlannedRoom | None, *, bot: str, not_accepted: Collection[str] = ()
-) -> list[Finding]:
-    """The room as the server has it now; raises what `Transport.call` raises.
+async def look_at_admin_room(
+    api: ClientApi, config: Config, plan: PlannedRoom | None, *, bot: str
+) -> RoomFacts | Finding:
+    """The room as the server has it now, or why there is nothing to look at; raises what `Transport.call` raises.
 
     Args:
         api: With the bot's token.
-        config: Which room is wanted, and how the bot is to work there.
+        config: Which room is wanted.
         plan: Which room the bot remembers.
         bot: Its user id.
-        not_accepted: People whose identity changed, and was not accepted since.
     """
     made_by_bot = config.admin_room.room is None
     room_id: str | None
     if config.admin_room.room is None:
         room_id = plan.room_id if plan is not None and plan.made_by_bot else None
         if room_id is None:
-            return [ok(_KEY, "the encrypted admin room will be made at the next start.")]
+            return ok(_KEY, "the encrypted admin room will be made at the next start.")
     else:
         room_id = config.admin_room.room
         if room_id.startswith("#"):
             room_id = await api.resolve_alias(room_id)
         if room_id is None:
-            return [_no_such_alias(config.admin_room.room)]
+            return _no_such_alias(config.admin_room.room)
     if room_id not in await api.joined_rooms():
-        return [_not_joined(room_id if made_by_bot else str(config.admin_room.room), made_by_bot=made_by_bot, bot=bot)]
+        return _not_joined(room_id if made_by_bot else str(config.admin_room.room), made_by_bot=made_by_bot, bot=bot)
     rooms = Rooms(api)
-    facts = RoomFacts(
+    return RoomFacts(
         room_id,
         await rooms.power_levels(room_id),
         await api.members(room_id),
         await rooms.is_encrypted(room_id),
     )
-    findings = judge_room(facts, config, bot=bot, made_by_bot=made_by_bot)
+
+
+async def check_admin_room(
+    api: ClientApi, facts: RoomFacts, config: Config, *, bot: str, not_accepted: Collection[str] = ()
+) -> list[Finding]:
+    """What is to be said of the room and of the devices of its people; raises what `Transport.call` raises.
+
+    Args:
+        api: With the bot's token.
+        facts: About the room.
+        config: How the bot is to work there.
+        bot: Its user id.
+        not_accepted: People whose identity changed, and was not accepted since.
+    """
+    findings = judge_room(facts, config, bot=bot, made_by_bot=config.admin_room.room is None)
     if facts.encrypted and config.encryption.unsigned_devices == "refuse":
         findings += await check_approvers(api, approvers(facts, config, bot), not_accepted)
     return findings
@@ -88,7 +102,11 @@ def judge_room(facts: RoomFacts, config: Config, *, bot: str, made_by_bot: bool)
         bot: Its user id.
         made_by_bot: Whether it is the bot's own room, into which it invites the admins itself.
     """
-    wrong = [*_rights(facts, bot, made_by_bot=made_by_bot), *_people(facts, config, bot, made_by_bot=made_by_bot)]
+    wrong = [
+        *_rights(facts, bot, made_by_bot=made_by_bot),
+        *_people(facts, config, bot, made_by_bot=made_by_bot),
+        *judge_voters(approvers(facts, config, bot), config, facts.room_id),
+    ]
     if not wrong:
         wrong = [ok(_KEY, f"the bot is in {facts.room_id}, may do its work there, and somebody may approve.")]
     return [*wrong, *_encryption(facts, config)]

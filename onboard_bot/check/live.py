@@ -2,11 +2,17 @@
 
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import aiohttp
 
 from onboard_bot.check.account import check_session, first_start_makes_account
-from onboard_bot.check.admin_room import check_admin_room, first_start_enters_room
+from onboard_bot.check.admin_room import (
+    approvers,
+    check_admin_room,
+    first_start_enters_room,
+    look_at_admin_room,
+)
 from onboard_bot.check.findings import Finding, Level, failed, failed_with, warn
 from onboard_bot.check.identity import check_identity, first_start_makes_identity
 from onboard_bot.check.limits import judge_limits
@@ -17,6 +23,7 @@ from onboard_bot.check.remembered import (
     remembered_session,
 )
 from onboard_bot.check.server import check_reachable, check_secret_accepted
+from onboard_bot.check.voters import check_group, first_start_enters_group_rooms
 from onboard_bot.clock import Clock
 from onboard_bot.config import Config
 from onboard_bot.errors import ErrorCode, OnboardError
@@ -55,7 +62,7 @@ async def check_live(config: Config, clock: Clock, tell: Tell, *, secret_is_usab
                 tell([_not_looked_at("whether the homeserver accepts the shared secret")])
             if may_be_used:
                 api = ClientApi(Transport(http, config.homeserver.url))
-                await _check_account_and_room(api, config, session, memory, tell)
+                await _check_account_and_rooms(api, config, session, memory, tell)
         else:
             tell([_not_looked_at("the shared secret, the bot's account, the admin room and its encryption")])
     if memory is not None:
@@ -96,13 +103,13 @@ async def asked(question: Callable[[], Awaitable[list[Finding]]]) -> list[Findin
         ]
 
 
-async def _check_account_and_room(
+async def _check_account_and_rooms(
     api: ClientApi, config: Config, session: Session | None, memory: Remembered | None, tell: Tell
 ) -> None:
     state_dir, username = config.bot.state_dir, config.bot.username
     if session is None:
         account, room = first_start_makes_account(username, state_dir), first_start_enters_room(config)
-        tell([account, first_start_makes_identity(), room])
+        tell([account, first_start_makes_identity(), room, *first_start_enters_group_rooms(config)])
         return
     api.transport.token = session.token
     findings = await asked(lambda: check_session(api, session, username=username, state_dir=state_dir))
@@ -112,9 +119,24 @@ async def _check_account_and_room(
         return
     seeds = OwnSeeds(StateDir(state_dir), session.user_id, secrets.token_bytes)
     tell(await asked(lambda: check_identity(api, seeds, session)))
+    await _check_rooms(api, config, session.user_id, memory, tell)
+
+
+async def _check_rooms(api: ClientApi, config: Config, bot: str, memory: Remembered | None, tell: Tell) -> None:
+    voters: list[str] | None = None
+
+    async def admin_room(memory: Remembered) -> list[Finding]:
+        nonlocal voters
+        seen = await look_at_admin_room(api, config, memory.admin_room, bot=bot)
+        if isinstance(seen, Finding):
+            return [seen]
+        voters = approvers(seen, config, bot)
+        return await check_admin_room(api, seen, config, bot=bot, not_accepted=memory.not_accepted)
+
     if memory is not None:
-        plan, changed = memory.admin_room, memory.not_accepted
-        tell(await asked(lambda: check_admin_room(api, config, plan, bot=session.user_id, not_accepted=changed)))
+        tell(await asked(partial(admin_room, memory)))
+    for group in config.approval.groups:
+        tell(await asked(partial(check_group, api, config, group, bot=bot, voters=voters)))
 
 
 async def _recall(state: StateDir, clock: Clock, tell: Tell) -> Remembered | None:

@@ -111,9 +111,14 @@ class ApprovalGroup(Frozen):
     required: values.AtLeastOne = 1
 
     @model_validator(mode="after")
-    def _has_one_kind_of_members(self) -> Self:
+    def _can_be_represented(self) -> Self:
         if bool(self.members) == (self.room is not None):
             raise ValueError("must have either members or a room, not both.")
+        people = len({member.casefold() for member in self.members})
+        if self.room is None and people < self.required:
+            raise ValueError(
+                f"required asks for {self.required} of its members, and members names {people}; lower it, or name more."
+            )
         return self
 
 
@@ -133,6 +138,17 @@ class Approval(Section, key="approval"):
     groups: tuple[ApprovalGroup, ...] = _key(
         "Groups whose votes are needed too, each {name, members or room, required}; one person may count for both.", ()
     )
+
+    @field_validator("groups", mode="after")
+    @classmethod
+    def _names_differ(cls, groups: tuple[ApprovalGroup, ...]) -> tuple[ApprovalGroup, ...]:
+        seen: set[str] = set()
+        for group in groups:
+            name = group.name.strip().casefold()
+            if name in seen:
+                raise ValueError(f"two groups are called {values.shown(group.name)}; give each a name of its own.")
+            seen.add(name)
+        return groups
 
 
 class Accounts(Section, key="accounts"):

@@ -25,8 +25,6 @@ def _is_set(value: object) -> bool:
 
 
 NOT_YET: tuple[NotYet, ...] = (
-    NotYet("approval.always", "leave it false"),
-    NotYet("approval.groups", "leave it empty"),
     NotYet("accounts.delivery", "use dm, room or auto (which means dm until then)", lambda how: how == "claim"),
     NotYet("onboarding.rooms", "leave it empty"),
     NotYet("onboarding.room_sets", "leave it empty"),

@@ -51,6 +51,14 @@ def server_of(user_id: str) -> str:
     return user_id.split(":", 1)[1]
 
 
+def same_user(one: str, other: str) -> bool:
+    """Whether two user ids mean the same person, however they are spelled.
+
+    Server names do not know upper case, and no server of today makes two people of one localpart in two cases.
+    """
+    return one.casefold() == other.casefold()
+
+
 def parse_user_id(typed: str, *, server_name: str) -> str:
     """The person that somebody meant by `@ada:example.org`, or by `ada` or `@ada` for one of our server.
 

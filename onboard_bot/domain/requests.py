@@ -25,7 +25,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.APPROVED: frozenset({State.CREATING, State.CANCELLED, State.EXPIRED, State.FAILED}),
     State.CREATING: frozenset({State.CREATED, State.FAILED, State.UNKNOWN}),
     State.UNKNOWN: frozenset({State.CREATED, State.FAILED}),
-    State.FAILED: frozenset({State.APPROVED}),
+    State.FAILED: frozenset({State.APPROVED, State.PENDING}),
     State.DENIED: frozenset({State.PENDING}),
     State.CREATED: frozenset(),
     State.CANCELLED: frozenset(),
@@ -70,10 +70,36 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
+class Card:
+    """The message that shows a request; `mentions` are those whom it asked to decide."""
+
+    room_id: str
+    event_id: str
+    mentions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One wish for an account and what became of it.
 
-    `origin_room`, `origin_event` and `thread_root` say where the answer belongs.
+    Args:
+        id: Short, never used again.
+        state: Where it stands.
+        wish: What is asked for.
+        origin: Where it came from.
+        requester: Who asks.
+        origin_room: Where the answer belongs, with `origin_event` and `thread_root`.
+        origin_event: What asked.
+        thread_root: The thread that it was asked in.
+        created_at: When.
+        voucher: Who invited the one who asks, if somebody did.
+        round: How often it became pending again; votes belong to one.
+        revision: Counts what changed on its card.
+        expires_at: When it ends undecided; None where it never was to be decided.
+        card: Its card, once that stands in a room.
+        user_id: The account that was made.
+        error: An `ErrorCode`, where it failed.
+        finished_at: When it came to an end.
     """
 
     id: str
@@ -85,8 +111,14 @@ class Request:
     origin_event: str
     thread_root: str | None
     created_at: Timestamp
+    voucher: str | None = None
+    round: int = 0
+    revision: int = 0
+    expires_at: Timestamp | None = None
+    card: Card | None = None
     user_id: str | None = None
     error: str | None = None
+    finished_at: Timestamp | None = None
 
 
 def may_become(now: State, then: State) -> bool:

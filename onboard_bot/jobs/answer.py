@@ -2,18 +2,20 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from onboard_bot.chat import replies
 from onboard_bot.chat.lists import Answered, as_list, thread_of
-from onboard_bot.chat.messages import Message, ReplyTo, render
-from onboard_bot.domain.requests import Request, State
-from onboard_bot.errors import ErrorCode, OnboardError
+from onboard_bot.chat.messages import ReplyTo, render
+from onboard_bot.domain.audit import Entry, Verb
+from onboard_bot.domain.requests import Card, Request
 from onboard_bot.jobs.effect import Effect, PostponedError, Record
 from onboard_bot.jobs.outgoing import Naming
-from onboard_bot.onboarding import outcome
+from onboard_bot.jobs.wording import Spoken, Wording
+from onboard_bot.onboarding import outcome, showing
+from onboard_bot.onboarding.effects import Says
+from onboard_bot.onboarding.electorate import Voters
 from onboard_bot.onboarding.ports import RateLimitedError, RefusedError, Sender
 from onboard_bot.store.jobs import Job
 from onboard_bot.store.transaction import Transaction
@@ -28,11 +30,21 @@ _BYTES_AT_MOST = 24_000
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """One answer: the job that it belongs to, and the request that it is about, if it is about one."""
+    """One answer.
+
+    Args:
+        job: It belongs to.
+        asker: Who gets it.
+        reply_to: What it answers.
+        fixed: Its content, where that was known when it was intended.
+        spoken: Else what it says of which request.
+    """
 
     job: Job
-    answered: Answered
-    request: Request | None
+    asker: str
+    reply_to: ReplyTo
+    fixed: Mapping[str, Any] | None = None
+    spoken: Spoken | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +68,19 @@ class Answer(Effect[Answers]):
     Args:
         sender: Says it.
         naming: For the event's name.
-        server_name: Of the accounts.
-        credentials_in_room: Whether the password follows in the room instead of a direct message.
+        wording: For what is said of requests.
+        voters: Tells whom a card asks to decide.
+        own_user_id: Ours.
     """
 
     at_once = 10
 
-    def __init__(self, sender: Sender, naming: Naming, *, server_name: str, credentials_in_room: bool) -> None:
+    def __init__(self, sender: Sender, naming: Naming, wording: Wording, voters: Voters, *, own_user_id: str) -> None:
         self._sender = sender
         self._naming = naming
-        self._server_name = server_name
-        self._credentials_in_room = credentials_in_room
+        self._wording = wording
+        self._voters = voters
+        self._own_user_id = own_user_id
 
     async def prepare(self, tx: Transaction, job: Job) -> Answers | None:
         """What is to be said now, this answer first."""
@@ -80,79 +94,104 @@ class Answer(Effect[Answers]):
         if job.attempts > 1 and not may_be_out:
             due += await self._join(tx, job, due)
         await tx.jobs.remember(job, may_be_out=True)
-        room_id = job.payload["room_id"] if first.request is None else first.request.origin_room
-        return Answers(room_id, tuple(due), may_be_out)
+        room_id = job.payload.get("room_id") or (first.spoken and first.spoken.view.request.origin_room)
+        return Answers(str(room_id), tuple(due), may_be_out)
 
     async def perform(self, job: Job, prepared: Answers) -> Record | None:
         """Replies. A room that does not let the bot speak does not hold the credentials up."""
-        first, *others = prepared.due
-        content = as_list([due.answered for due in prepared.due]) if others else first.answered.content
-        outgoing = self._naming.of(job, *(other.job.key for other in others))
+        approvers = await self._approvers(prepared)
+        worth_it = [due for due in prepared.due if due.spoken is None or self._wording.is_needed(due.spoken, approvers)]
+        if not worth_it:
+            return lambda tx: self._said(tx, prepared)
+        first, *others = worth_it
+        outgoing = self._naming.of(job, *(due.job.key for due in worth_it if due.job.key != job.key))
+        answered = [self._answered(due, approvers, alone=not others) for due in worth_it]
+        content = as_list(answered) if others else answered[0].content
+        card: Card | None = None
+        reminds: list[Request] = []
         try:
-            await self._sender.send(prepared.room_id, "m.room.message", content, outgoing)
+            event_id = await self._sender.send(prepared.room_id, "m.room.message", content, outgoing)
         except RateLimitedError as error:
             raise PostponedError(str(error), wait=error.wait, record=_certainly_unsaid(job, prepared)) from error
         except RefusedError as error:
             if not error.is_definite:
                 raise
             _log.warning("%s: the room did not take the answer (%s)", job.key, error)
-        return lambda tx: self._said(tx, prepared.due)
+        else:
+            reminds = [due.spoken.view.request for due in worth_it if due.spoken and due.spoken.says is Says.REMINDER]
+            if first.spoken is not None and first.spoken.says is Says.CARD and not others:
+                card = Card(prepared.room_id, event_id, self._wording.deciders(first.spoken.view, approvers))
+        return lambda tx: self._said(tx, prepared, card, reminds)
 
     async def give_up(self, tx: Transaction, job: Job, error: str) -> None:  # noqa: ARG002 - the log has it
         """Nobody waits for what cannot be said."""
         due = [await self._due(tx, each) for each in (job, *await tx.jobs.attached(job))]
-        await self._said(tx, [each for each in due if each is not None])
+        await self._said(tx, Answers("", tuple(each for each in due if each is not None), may_be_out=True))
+
+    async def _approvers(self, prepared: Answers) -> frozenset[str]:
+        """Whom the cards and reminders among them ask; nobody where there are none."""
+        if not any(due.spoken is not None and due.spoken.asks for due in prepared.due):
+            return frozenset()
+        return await self._voters.approvers(prepared.room_id, without=self._own_user_id)
 
     async def _join(self, tx: Transaction, job: Job, due: Sequence[Due]) -> list[Due]:
         """Takes along what waits behind."""
         joined: list[Due] = []
-        size = sum(_size(each) for each in due)
+        size = sum(self._size(each) for each in due)
         for other in await tx.jobs.waiting_behind(job, at_most=_AT_MOST - len(due)):
             one = await self._due(tx, other)
-            if one is None or thread_of(one.answered) != thread_of(due[0].answered):
+            if one is None or one.reply_to.thread_root != due[0].reply_to.thread_root:
                 break
-            size += _size(one)
+            size += self._size(one)
             if size > _BYTES_AT_MOST:
                 break
             await tx.jobs.attach(other, to=job)
             joined.append(one)
         return joined
 
-    async def _said(self, tx: Transaction, due: Sequence[Due]) -> None:
-        for each in due:
-            if each.request is not None:
-                await outcome.answered(tx, each.request)
-        for follower in due[1:]:
+    async def _said(
+        self, tx: Transaction, said: Answers, card: Card | None = None, reminds: Collection[Request] = ()
+    ) -> None:
+        for request in reminds:
+            await tx.record(Entry(Verb.REQUEST_REMINDED, request.id))
+        for each in said.due:
+            if each.spoken is not None and each.spoken.says is Says.OUTCOME:
+                await outcome.answered(tx, each.spoken.view.request)
+        if card is not None and said.due[0].spoken is not None:
+            shown = said.due[0].spoken.view.request
+            await showing.posted(tx, shown, card, revision=0 if said.may_be_out else shown.revision)
+        for follower in said.due[1:]:
             await tx.jobs.finish(follower.job, now=tx.now)
 
     async def _due(self, tx: Transaction, job: Job) -> Due | None:
         if "content" in job.payload:
-            return Due(job, Answered(job.payload["asker"], job.payload["content"]), None)
+            return _fixed(job)
         request = await tx.requests.get(job.payload["request_id"])
         if request is None:
             return None
-        content = render(self._words(request), ReplyTo(request.origin_event, request.thread_root))
-        return Due(job, Answered(request.requester, content), request)
+        spoken = await self._wording.speak(tx, request, Says(job.payload.get("says", Says.OUTCOME)))
+        if spoken is None:
+            return None
+        asked = job.payload.get("asked")
+        if asked is not None:
+            return Due(job, asked["asker"], ReplyTo(asked["event_id"], asked["thread_root"]), spoken=spoken)
+        return Due(job, request.requester, ReplyTo(spoken.about, request.thread_root), spoken=spoken)
 
-    def _words(self, request: Request) -> Message:
-        wish = request.wish
-        user_id = request.user_id or f"@{wish.username}:{self._server_name}"
-        if request.state is State.CREATED:
-            where = (
-                "The password follows here."
-                if self._credentials_in_room
-                else "I send you the password in a direct message."
-            )
-            return replies.account_created(
-                request.id, user_id, wish.display_name, admin=wish.admin, where_credentials_went=where
-            )
-        if request.state is State.UNKNOWN:
-            return replies.account_unknown(request.id, user_id)
-        code = ErrorCode(request.error or ErrorCode.INTERNAL)
-        if code is ErrorCode.INTERNAL:
-            return replies.internal_failure(request.id)  # the log names the request
-        error = OnboardError(code, replies.why_failed(code, wish.username), request_id=request.id)
-        return replies.failure(error, state=request.state, user_id=user_id)
+    def _answered(self, due: Due, approvers: frozenset[str], *, alone: bool) -> Answered:
+        if due.spoken is None:
+            return Answered(due.asker, due.fixed or {})
+        message = self._wording.message(due.spoken, approvers, alone=alone)
+        return Answered(due.asker, render(message, due.reply_to))
+
+    def _size(self, due: Due) -> int:
+        return len(json.dumps(self._answered(due, frozenset(), alone=False).content))
+
+
+def _fixed(job: Job) -> Due:
+    content = job.payload["content"]
+    answered = Answered(job.payload["asker"], content)
+    reply_to = ReplyTo(content["m.relates_to"]["m.in_reply_to"]["event_id"], thread_of(answered))
+    return Due(job, answered.asker, reply_to, fixed=content)
 
 
 def _certainly_unsaid(job: Job, tried: Answers) -> Record:
@@ -160,8 +199,3 @@ def _certainly_unsaid(job: Job, tried: Answers) -> Record:
         await tx.jobs.remember(job, may_be_out=tried.may_be_out)
 
     return record
-
-
-def _size(due: Due) -> int:
-    content: Mapping[str, Any] = due.answered.content
-    return len(json.dumps(content))

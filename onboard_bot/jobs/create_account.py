@@ -15,7 +15,7 @@ from onboard_bot.errors import ErrorCode, OnboardError
 from onboard_bot.homeserver.port import AccountBackend, AnswerLost, NewAccount, TryLater, WrongPassword
 from onboard_bot.jobs.effect import Effect, PostponedError, Record
 from onboard_bot.onboarding import outcome
-from onboard_bot.onboarding.register import password_label
+from onboard_bot.onboarding.passwords import password_label
 from onboard_bot.store.jobs import Job
 from onboard_bot.store.sealing import Sealer
 from onboard_bot.store.transaction import Transaction

@@ -12,6 +12,7 @@ from onboard_bot.domain.requests import Request
 from onboard_bot.jobs.effect import Effect, PostponedError, Record
 from onboard_bot.jobs.outgoing import Naming
 from onboard_bot.onboarding import credentials, effects
+from onboard_bot.onboarding.passwords import password_label
 from onboard_bot.onboarding.ports import (
     DirectRooms,
     NotReadableError,
@@ -20,7 +21,6 @@ from onboard_bot.onboarding.ports import (
     Sender,
     TokenRejectedError,
 )
-from onboard_bot.onboarding.register import password_label
 from onboard_bot.store.jobs import Job, NewJob
 from onboard_bot.store.sealing import Sealer
 from onboard_bot.store.transaction import Transaction

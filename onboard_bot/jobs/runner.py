@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from onboard_bot.backoff import wait_before_try
@@ -46,13 +46,23 @@ class Runner:
         effects: By kind.
         clock: For what is due.
         device_id: Of the session that the jobs are carried out with.
+        resting: Names the kinds of which none may begin now.
     """
 
-    def __init__(self, store: Store, effects: Mapping[str, Effect[Any]], clock: Clock, *, device_id: str) -> None:
+    def __init__(
+        self,
+        store: Store,
+        effects: Mapping[str, Effect[Any]],
+        clock: Clock,
+        *,
+        device_id: str,
+        resting: Callable[[], Collection[str]] = tuple,
+    ) -> None:
         self._store = store
         self._effects = effects
         self._clock = clock
         self._device_id = device_id
+        self._resting = resting
         self._running: dict[int, asyncio.Task[None]] = {}
         self._lanes: set[str] = set()
         self._kinds: Counter[str] = Counter()
@@ -106,9 +116,10 @@ class Runner:
         except TimeoutError:
             pass
 
-    def _full(self) -> list[str]:
+    def _left_out(self) -> list[str]:
         """The kinds of which no more may run now."""
-        return [kind for kind, running in self._kinds.items() if running >= self._effects[kind].at_once]
+        full = [kind for kind, running in self._kinds.items() if running >= self._effects[kind].at_once]
+        return [*full, *self._resting()]
 
     async def _start_workable(self) -> int:
         """Starts what may start now; how many jobs that were."""
@@ -117,7 +128,7 @@ class Runner:
         # As they were before the look: a job that comes to its end during it may still be among what was seen.
         busy = set(self._lanes)
         async with self._store.reading() as tx:
-            firsts = await tx.jobs.first_of_lanes(now=now, without=self._full())
+            firsts = await tx.jobs.first_of_lanes(now=now, without=self._left_out())
         for job in firsts:
             if job.lane in busy:
                 continue

@@ -1,7 +1,8 @@
 """Owns putting the Matrix side together once there is a session: one object with a name for each thing it can do."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from onboard_bot.clock import Clock
 from onboard_bot.matrix.admin_room import AdminRoom, AdminRoomWish
@@ -9,6 +10,7 @@ from onboard_bot.matrix.beside_sync import BesideSync
 from onboard_bot.matrix.client_api import ClientApi
 from onboard_bot.matrix.direct_rooms import DirectRooms
 from onboard_bot.matrix.encryption import Encryption
+from onboard_bot.matrix.group_rooms import GroupRooms
 from onboard_bot.matrix.healing import Healing
 from onboard_bot.matrix.intake import Intake
 from onboard_bot.matrix.known_devices import Identities, KnownDevices
@@ -39,6 +41,7 @@ class MatrixAdapter:
         wish: Which admin room.
         identities: Whose devices have to be signed by them; None where everybody's devices are served.
         on_synced: Told after every good sync.
+        groups: The room of each group that is named by one, by the group's name.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class MatrixAdapter:
         wish: AdminRoomWish,
         identities: Identities | None,
         on_synced: Callable[[], None],
+        groups: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.rooms = Rooms(api, store)
         self.membership = Membership(api)
@@ -62,8 +66,9 @@ class MatrixAdapter:
         self.admin_room = AdminRoom(
             api, self.rooms, making, store, wish=wish, own_user_id=machine.user_id, new_marker=_new_marker
         )
+        self.group_rooms = GroupRooms(api, clock, groups, own_user_id=machine.user_id)
         self.healing = Healing(api, machine, self.devices)
-        intake = Intake(api, machine, self.rooms, store)
+        intake = Intake(api, machine, self.rooms, store, watches=self.group_rooms.watches)
         self.keys = BesideSync(self.encryption.keep_keys_stocked, clock, "keys could not be uploaded")
 
         def synced() -> None:

@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,10 +13,12 @@ from onboard_bot.matrix.payload import UndecryptableError
 from onboard_bot.matrix.rooms import Rooms
 from onboard_bot.matrix.sync_body import Invitation, SyncBody, Timeline, earlier_events
 from onboard_bot.matrix.unread import Unread
+from onboard_bot.matrix.weighing import cause_to_weigh, weigh
 from onboard_bot.onboarding.ports import RefusedError, TokenRejectedError
 from onboard_bot.store.inbox import Arrival, RoomEvent
 from onboard_bot.store.jobs import NewJob
 from onboard_bot.store.journal import JournalledSync
+from onboard_bot.store.rooms import Purpose
 from onboard_bot.store.transaction import Store, Transaction
 
 _log = logging.getLogger(__name__)
@@ -72,13 +74,23 @@ class Intake:
         machine: Gets the keys, and opens what is encrypted.
         rooms: Is told what may have changed.
         store: Gets the events.
+        watches: Tells the rooms beside the admin room where it matters who comes and goes.
     """
 
-    def __init__(self, api: ClientApi, machine: Machine, rooms: Rooms, store: Store) -> None:
+    def __init__(
+        self,
+        api: ClientApi,
+        machine: Machine,
+        rooms: Rooms,
+        store: Store,
+        *,
+        watches: Callable[[str], bool] = lambda _: False,
+    ) -> None:
         self._api = api
         self._machine = machine
         self._rooms = rooms
         self._store = store
+        self._watches = watches
         self._unread: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
         self._walks: dict[tuple[str, str | None], _Walk] = {}
 
@@ -108,6 +120,7 @@ class Intake:
             for timeline in timelines:
                 await self._take(tx, timeline, unread, first_sync=journalled.since is None)
             await self._take_invitations(tx, body)
+            await self._have_votes_weighed(tx, body)
             await tx.journal.drop(journalled.seq)
         self._machine.broken.devices -= broken
         self._tell_of_unread()
@@ -120,6 +133,15 @@ class Intake:
     async def _take_invitations(self, tx: Transaction, body: SyncBody) -> None:
         for invitation in body.invitations(self._machine.user_id):
             await tx.intend(answer_invitation(invitation, seen_in=body.next_batch))
+
+    async def _have_votes_weighed(self, tx: Transaction, body: SyncBody) -> None:
+        """Once for each room in which somebody may have come, gone, or got another level."""
+        admin_room = await tx.rooms.find(Purpose.ADMIN)
+        for timeline in body.timelines():
+            if self._watches(timeline.room_id) or (admin_room and timeline.room_id == admin_room.room_id):
+                cause = cause_to_weigh(timeline, self._machine.user_id, seen_in=body.next_batch)
+                if cause is not None:
+                    await tx.intend(weigh(cause))
 
     def note_keys(self, body: SyncBody) -> None:
         """Takes the key counts and device changes of a body that holds no events."""

@@ -61,6 +61,11 @@ class Rooms:
             raise UnreachableError("a member without a membership")
         return membership
 
+    async def joined(self, room_id: str) -> frozenset[str]:
+        """Everybody in the room now."""
+        members = await self._api.members(room_id)
+        return frozenset(user for user, membership in members.items() if membership == "join")
+
     async def readers(self, room_id: str) -> frozenset[str]:
         """Who gets the keys of what we send: joined and invited people (they may read it once they join)."""
         if room_id in self._readers:

@@ -3,7 +3,7 @@
 from onboard_bot.domain.audit import Entry, Verb
 from onboard_bot.domain.requests import Request, State
 from onboard_bot.errors import ErrorCode, OnboardError
-from onboard_bot.onboarding import effects
+from onboard_bot.onboarding import effects, showing
 from onboard_bot.store.transaction import Transaction
 
 
@@ -25,13 +25,12 @@ async def created(tx: Transaction, request: Request, user_id: str, *, found: boo
     await tx.requests.advance(request, State.CREATED, now=tx.now, user_id=user_id)
     facts = {"server_answer": "found by signing in" if found else "created"}
     await tx.record(Entry(Verb.ACCOUNT_CREATED, request.id, facts=facts, personal={"user_id": user_id}))
-    await tx.jobs.withdraw(effects.slow_sign_key(request), now=tx.now)
-    await tx.intend(effects.answer(request))
+    await _tell(tx, request)
 
 
 async def delayed(tx: Transaction, request: Request) -> None:
     """The account takes longer: what the same person asked later is not kept waiting for this answer."""
-    await tx.jobs.let_pass(effects.answer_key(request.origin_event))
+    await tx.jobs.let_pass(effects.answer(request).key)
 
 
 async def answered(tx: Transaction, request: Request) -> None:
@@ -49,8 +48,7 @@ async def failed(tx: Transaction, request: Request, error: OnboardError) -> None
     await tx.requests.erase_password(request.id)
     facts = {"server_answer": error.code}
     await tx.record(Entry(Verb.ACCOUNT_FAILED, request.id, facts=facts, personal={"username": request.wish.username}))
-    await tx.jobs.withdraw(effects.slow_sign_key(request), now=tx.now)
-    await tx.intend(effects.answer(request))
+    await _tell(tx, request)
 
 
 async def unknown(tx: Transaction, request: Request) -> None:
@@ -58,4 +56,10 @@ async def unknown(tx: Transaction, request: Request) -> None:
     await tx.requests.advance(request, State.UNKNOWN, now=tx.now, error=ErrorCode.HOMESERVER_UNREACHABLE)
     await tx.requests.erase_password(request.id)
     await tx.record(Entry(Verb.ACCOUNT_UNKNOWN, request.id, personal={"username": request.wish.username}))
+    await _tell(tx, request)
+
+
+async def _tell(tx: Transaction, request: Request) -> None:
+    await tx.jobs.withdraw(effects.slow_sign_key(request), now=tx.now)
     await tx.intend(effects.answer(request))
+    await showing.changed(tx, request.id)

@@ -177,6 +177,10 @@ class RoomView(Protocol):
         """`join`, `invite`, `leave`, `ban` or `knock`."""
         ...
 
+    async def joined(self, room_id: str) -> frozenset[str]:
+        """Everybody in the room now."""
+        ...
+
     async def encryption_known(self, room_id: str) -> bool:
         """Whether the room is encrypted."""
         ...

@@ -1,35 +1,30 @@
-"""Owns what `!register` does: from a wish that was typed to a request that stands in the database."""
+"""Owns what `!register` does: from a wish that was typed to an account about to be made, or a request to be decided."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from pydantic import SecretStr
-
+from onboard_bot.domain.approvals import ApprovalRules
 from onboard_bot.domain.audit import Entry, Verb
 from onboard_bot.domain.display_names import parse_display_name
 from onboard_bot.domain.identifiers import parse_username
-from onboard_bot.domain.passwords import Choose, generate_password
+from onboard_bot.domain.passwords import Choose
 from onboard_bot.domain.request_ids import generate_request_id
 from onboard_bot.domain.requests import AccountType, Origin, Request, State, Wish
 from onboard_bot.domain.roles import Actor, Role
 from onboard_bot.errors import ErrorCode, OnboardError
-from onboard_bot.onboarding import effects
-from onboard_bot.store.sealing import Sealer
+from onboard_bot.onboarding import decision, effects
+from onboard_bot.onboarding.passwords import NewPasswords
 from onboard_bot.store.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)
 class RegistrationRules:
-    """What the configuration says of new accounts.
-
-    `approver_level` is the power level from which on somebody's registration runs at once.
-    """
+    """What the configuration says of new accounts."""
 
     server_name: str
     reserved: Collection[str]
     allow_admin: bool
     room_sets: Collection[str]
-    approver_level: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,34 +43,30 @@ class Asked:
     thread_root: str | None
 
 
-def password_label(request_id: str) -> str:
-    """What a sealed password is bound to."""
-    return f"request:{request_id}:password"
-
-
 async def register(
-    tx: Transaction, asked: Asked, actor: Actor, rules: RegistrationRules, *, sealer: Sealer, choose: Choose
+    tx: Transaction,
+    asked: Asked,
+    actor: Actor,
+    rules: RegistrationRules,
+    approval: ApprovalRules,
+    *,
+    passwords: NewPasswords,
+    choose: Choose,
 ) -> Request:
-    """Makes an approved request, with its password, and the intent to make the account.
+    """Makes a request: approved at once where the person may do that, else with a card for the room to decide.
 
     Raises:
-        OnboardError: The person may not, the wish is not possible, or another open request has the username.
+        OnboardError: The wish is not possible, or another open request has the username.
     """
-    _may_register(actor, rules)
     wish = _checked(asked, rules)
-    holder = await tx.requests.open_for(wish.username)
-    if holder is not None:
-        raise OnboardError(
-            ErrorCode.DUPLICATE_REQUEST,
-            f"Request {holder.id} asks for the username {wish.username} already.",
-            request_id=holder.id,
-        )
+    await decision.refuse_duplicate(tx, wish.username)
     request_id = generate_request_id(choose)
     while await tx.requests.exists(request_id):
         request_id = generate_request_id(choose)
+    at_once = actor.role >= Role.APPROVER and not approval.always and not wish.admin
     request = Request(
         id=request_id,
-        state=State.APPROVED,
+        state=State.PENDING,
         wish=wish,
         origin=Origin.ADMIN_ROOM,
         requester=actor.user_id,
@@ -83,22 +74,18 @@ async def register(
         origin_event=asked.event_id,
         thread_root=asked.thread_root,
         created_at=tx.now,
+        expires_at=None if at_once else tx.now + approval.expires_after,
     )
-    password = SecretStr(generate_password(choose))
-    sealed = sealer.seal(password, belongs_to=password_label(request_id))
-    await tx.requests.add(request, sealed_password=sealed)
+    await tx.requests.add(request)
     await _record(tx, request)
-    await tx.intend(effects.create_account(request), effects.slow_sign(request), effects.answer(request, held=True))
+    if at_once:
+        by_right = {"by": request.requester, "event_id": request.origin_event}
+        await decision.approve(tx, request, passwords, facts={"rule": "power_level"}, personal=by_right)
+        await tx.intend(effects.slow_sign(request), effects.answer(request, held=True))
+    else:
+        await tx.intend(effects.post_card(request))
+        await decision.open_to_votes(tx, request, approval)
     return request
-
-
-def _may_register(actor: Actor, rules: RegistrationRules) -> None:
-    if actor.role < Role.APPROVER:
-        raise OnboardError(
-            ErrorCode.NOT_PERMITTED,
-            f"Only people with power level {rules.approver_level} or more in this room can make accounts."
-            " Please ask one of them.",
-        )
 
 
 def _checked(asked: Asked, rules: RegistrationRules) -> Wish:
@@ -108,15 +95,10 @@ def _checked(asked: Asked, rules: RegistrationRules) -> Wish:
     if unknown:
         known = ", ".join(sorted(rules.room_sets)) or "none are configured"
         raise OnboardError(ErrorCode.BAD_ARGUMENT, f"There is no room set “{unknown[0]}”. Known room sets: {known}.")
-    if asked.admin:
-        if not rules.allow_admin:
-            raise OnboardError(
-                ErrorCode.NOT_PERMITTED,
-                "Accounts with server-admin rights are switched off here (accounts.allow_admin).",
-            )
+    if asked.admin and not rules.allow_admin:
         raise OnboardError(
             ErrorCode.NOT_PERMITTED,
-            "Accounts with server-admin rights need the votes of several people, and voting is not available yet.",
+            "Accounts with server-admin rights are switched off here (accounts.allow_admin).",
         )
     return Wish(
         username=str(username),
@@ -141,5 +123,3 @@ async def _record(tx: Transaction, request: Request) -> None:
     }
     kind = {"admin": wish.admin, "type": wish.account_type, "origin": request.origin, "quiet": wish.quiet}
     await tx.record(Entry(Verb.REQUEST_MADE, request.id, facts=kind, personal=asked))
-    by_right = {"by": request.requester, "event_id": request.origin_event}
-    await tx.record(Entry(Verb.REQUEST_APPROVED, request.id, facts={"rule": "power_level"}, personal=by_right))

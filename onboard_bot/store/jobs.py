@@ -90,6 +90,11 @@ class Jobs:
         """Whether this was intended before, done or not."""
         return await self._connection.scalar(select(jobs.c.id).where(jobs.c.key == key)) is not None
 
+    async def is_open(self, key: str) -> bool:
+        """Whether this was intended and is still to be done."""
+        query = select(jobs.c.id).where(jobs.c.key == key, jobs.c.finished_at.is_(None))
+        return await self._connection.scalar(query) is not None
+
     async def first_of_lanes(self, *, now: Timestamp, without: Collection[str] = ()) -> list[Job]:
         """The next job of each lane where it is due and not of the kinds to leave out, oldest first.
 

@@ -13,6 +13,8 @@ SAVED_AT = "saved_at"
 """Of a restored state: when its backup was taken, as text. What the bot did from then on is not in it."""
 RESTORED_AT = "restored_at"
 """Of a restored state: when that was, as text."""
+AUDIT_HEAD = "audit_head"
+"""Place and hash of the audit log's last row, as text; `store.audit` says what for."""
 
 
 class Meta:

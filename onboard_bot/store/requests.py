@@ -1,12 +1,13 @@
 """Owns the requests' rows."""
 
+from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from onboard_bot.clock import Timestamp
-from onboard_bot.domain.requests import OPEN, AccountType, Origin, Request, State, Wish, may_become
+from onboard_bot.domain.requests import OPEN, AccountType, Card, Origin, Request, State, Wish, may_become
 from onboard_bot.store.tables import HOLDS_USERNAME, requests
 
 
@@ -20,7 +21,7 @@ class Requests:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def add(self, request: Request, *, sealed_password: bytes) -> None:
+    async def add(self, request: Request) -> None:
         """A new request; its username must not be held by another open one."""
         wish = request.wish
         await self._connection.execute(
@@ -40,7 +41,8 @@ class Requests:
                 origin_event=request.origin_event,
                 thread_root=request.thread_root,
                 created_at=request.created_at,
-                sealed_password=sealed_password,
+                voucher=request.voucher,
+                expires_at=request.expires_at,
             )
         )
 
@@ -58,6 +60,34 @@ class Requests:
         query = select(requests).where(requests.c.username == username, HOLDS_USERNAME)
         row = (await self._connection.execute(query)).first()
         return None if row is None else _request(row)
+
+    async def with_card(self, room_id: str, event_id: str) -> Request | None:
+        """The request whose card this event is."""
+        query = select(requests).where(requests.c.card_event == event_id, requests.c.card_room == room_id)
+        row = (await self._connection.execute(query)).first()
+        return None if row is None else _request(row)
+
+    async def spoken_of(self, room_id: str, event_ids: Collection[str]) -> list[Request]:
+        """The requests that these events of a room are about: their cards, what asked for them, or their threads."""
+        asked = (requests.c.origin_room == room_id) & (
+            requests.c.origin_event.in_(event_ids) | requests.c.thread_root.in_(event_ids)
+        )
+        shown = (requests.c.card_room == room_id) & requests.c.card_event.in_(event_ids)
+        query = select(requests).where(asked | shown).order_by(requests.c.created_at, requests.c.id)
+        return [_request(row) for row in await self._connection.execute(query)]
+
+    async def page(self, states: Collection[State], *, after: int, at_most: int, newest_first: bool) -> list[Request]:
+        """Some of the requests in these states, by age, after so many others."""
+        age = [requests.c.created_at, requests.c.id]
+        query = select(requests).where(requests.c.state.in_(states)).offset(after).limit(at_most)
+        query = query.order_by(*(column.desc() for column in age) if newest_first else age)
+        return [_request(row) for row in await self._connection.execute(query)]
+
+    async def count(self, states: Collection[State]) -> int:
+        """How many requests are in these states."""
+        query = select(func.count()).select_from(requests).where(requests.c.state.in_(states))
+        count: int = (await self._connection.execute(query)).scalar_one()
+        return count
 
     async def about_to_be_made(self) -> list[Request]:
         """Those whose account has its password and was not begun yet."""
@@ -85,13 +115,48 @@ class Requests:
             changed["user_id"] = user_id
         if error is not None:
             changed["error"] = error
-        if state not in OPEN:
-            changed["finished_at"] = now
+        changed["finished_at"] = None if state in OPEN else now
         result = await self._connection.execute(
             update(requests).where(requests.c.id == request.id, requests.c.state == request.state).values(**changed)
         )
         if result.rowcount != 1:
             raise StateMovedError(f"request {request.id} is no longer {request.state}")
+
+    async def begin_round(self, request: Request, *, username: str, expires_at: Timestamp) -> None:
+        """The request is decided anew, under this name: what was said to it so far does not count any more."""
+        await self._connection.execute(
+            update(requests)
+            .where(requests.c.id == request.id)
+            .values(round=request.round + 1, username=username, expires_at=expires_at, error=None)
+        )
+
+    async def touch(self, request_id: str) -> Request:
+        """Something on its card changed; the request as it is now."""
+        query = update(requests).where(requests.c.id == request_id).values(revision=requests.c.revision + 1)
+        return _request((await self._connection.execute(query.returning(*requests.c))).one())
+
+    async def shown(self, request_id: str) -> int:
+        """The revision that the card shows at least."""
+        query = select(requests.c.shown).where(requests.c.id == request_id)
+        revision: int = (await self._connection.execute(query)).scalar_one()
+        return revision
+
+    async def show(self, request_id: str, revision: int, card: Card | None = None) -> None:
+        """The card shows this revision at least; `card` where it was posted only now."""
+        changed: dict[str, Any] = {"shown": revision}
+        if card is not None:
+            changed |= {
+                "card_room": card.room_id,
+                "card_event": card.event_id,
+                "card_mentions": list(card.mentions),
+            }
+        await self._connection.execute(update(requests).where(requests.c.id == request_id).values(**changed))
+
+    async def seal_password(self, request_id: str, sealed: bytes) -> None:
+        """Keeps the encrypted password of an account that is about to be made."""
+        await self._connection.execute(
+            update(requests).where(requests.c.id == request_id).values(sealed_password=sealed)
+        )
 
     async def sealed_password(self, request_id: str) -> bytes | None:
         """The encrypted password; None once it was erased."""
@@ -137,6 +202,12 @@ def _request(row: Row[Any]) -> Request:
         origin_event=row.origin_event,
         thread_root=row.thread_root,
         created_at=row.created_at,
+        voucher=row.voucher,
+        round=row.round,
+        revision=row.revision,
+        expires_at=row.expires_at,
+        card=None if row.card_event is None else Card(row.card_room, row.card_event, tuple(row.card_mentions or ())),
         user_id=row.user_id,
         error=row.error,
+        finished_at=row.finished_at,
     )

@@ -9,8 +9,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from onboard_bot.errors import ErrorCode, FatalError
 from onboard_bot.store.engine import apply_recipe, sqlite_url
 
-LATEST = "0003"
-_KNOWN = frozenset({"0001", "0002", "0003"})
+LATEST = "0004"
+_KNOWN = frozenset({"0001", "0002", "0003", "0004"})
 
 
 def bring_up_to_date(path: Path) -> None:

@@ -145,10 +145,21 @@ requests = Table(
     Column("finished_at", Float),
     Column("user_id", Text),
     Column("error", Text),
-    # Encrypted with the key file; emptied when the credentials need not be known any more.
+    # Encrypted with the key file; there from the decision on, emptied when the credentials need not be known any more.
     Column("sealed_password", LargeBinary),
     Column("credentials_event", Text),
     Column("credentials_room", Text),
+    Column("voucher", Text),
+    # How often it became pending again, what changed on its card, and how much of that the card shows.
+    Column("round", Integer, nullable=False, server_default="0"),
+    Column("revision", Integer, nullable=False, server_default="0"),
+    Column("shown", Integer, nullable=False, server_default="0"),
+    Column("expires_at", Float),
+    Column("card_room", Text),
+    Column("card_event", Text),
+    Column("card_mentions", JSON),
+    Index("one_request_per_card", "card_event", unique=True),
+    Index("requests_in_state", "state", "created_at"),
     Index(
         "one_open_request_per_username",
         "username",
@@ -156,6 +167,28 @@ requests = Table(
         sqlite_where=HOLDS_USERNAME,
         postgresql_where=HOLDS_USERNAME,
     ),
+)
+
+# What people said to requests; one event can speak to several. `stands` until it is taken back. `counts` and `groups`
+# are what the last look at its voter showed.
+votes = Table(
+    "votes",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("request_id", Text, nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("voter", Text, nullable=False),
+    Column("choice", Text, nullable=False),
+    Column("typed", Boolean, nullable=False),
+    Column("event_id", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("note", Text),
+    Column("stands", Boolean, nullable=False),
+    Column("counts", Boolean, nullable=False),
+    Column("groups", JSON, nullable=False),
+    UniqueConstraint("event_id", "request_id"),
+    Index("votes_of_request", "request_id", "round"),
+    sqlite_autoincrement=True,
 )
 
 # What is to be done outside the database. `key` names the intent: asking twice for the same thing is one job. Jobs of

@@ -21,6 +21,7 @@ from onboard_bot.store.requests import Requests
 from onboard_bot.store.rooms import Rooms
 from onboard_bot.store.trouble import StoreUnavailableError
 from onboard_bot.store.undecrypted import Undecrypted
+from onboard_bot.store.votes import Votes
 from onboard_bot.store.withheld import WithheldKeys
 
 
@@ -37,6 +38,7 @@ class Transaction:
         self.withheld = WithheldKeys(connection)
         self.identities = Identities(connection)
         self.requests = Requests(connection)
+        self.votes = Votes(connection)
         self.jobs = Jobs(connection)
         self.audit = Audit(connection, entropy)
         self.rate_limits = RateLimits(connection)

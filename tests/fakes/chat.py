@@ -47,6 +47,17 @@ class Said:
         return str(self.content.get("body", ""))
 
     @property
+    def replaces(self) -> str | None:
+        """The event that this one is an edit of."""
+        relation = self.content.get("m.relates_to", {})
+        return relation["event_id"] if relation.get("rel_type") == "m.replace" else None
+
+    @property
+    def mentions(self) -> list[str]:
+        """Whom it pings."""
+        return list(self.content["m.mentions"].get("user_ids", ()))
+
+    @property
     def about(self) -> dict[str, Any]:
         """The machine-readable part."""
         value = self.content.get(CONTENT_KEY, {})
@@ -215,6 +226,12 @@ class FakeChat:
         """How somebody stands to a room."""
         async with self._call("membership"):
             return self._joined(room_id).members.get(user_id, "leave")
+
+    async def joined(self, room_id: str) -> frozenset[str]:
+        """Everybody in a room."""
+        async with self._call("joined"):
+            members = self._joined(room_id).members
+            return frozenset(user for user, membership in members.items() if membership == "join")
 
     async def encryption_known(self, room_id: str) -> bool:  # noqa: ARG002 - all or none are
         """Whether a room is encrypted."""

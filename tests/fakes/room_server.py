@@ -50,6 +50,11 @@ class ServedRoom:
     creation: Json
     state: dict[tuple[str, str], Json] = field(default_factory=dict)
 
+    @property
+    def is_public(self) -> bool:
+        """Whether everybody may come in."""
+        return self.state.get(("m.room.join_rules", "")) == {"join_rule": "public"}
+
     def membership(self, user_id: str) -> str:
         """How somebody stands to it."""
         return str(self.state.get(("m.room.member", user_id), {}).get("membership", "leave"))
@@ -159,7 +164,7 @@ class RoomServer:
 
     def _join(self, room_id: str) -> tuple[int, Any]:
         room = self.rooms.get(room_id)
-        if room is None or room.membership(self.own_user_id) not in ("invite", "join"):
+        if room is None or not (room.is_public or room.membership(self.own_user_id) in ("invite", "join")):
             return FORBIDDEN
         room.set_membership(self.own_user_id, "join")
         return 200, {"room_id": room_id}

@@ -44,7 +44,6 @@ from onboard_bot.state_dir import StateDir
 from onboard_bot.store.engine import Database, sqlite_url
 from onboard_bot.store.rooms import PlannedRoom, Purpose
 from onboard_bot.store.schema import bring_up_to_date
-from onboard_bot.store.sealing import Sealer
 from onboard_bot.store.transaction import Store
 from onboard_bot.upkeep.admin_room import AdminRoomWatch
 from onboard_bot.upkeep.identity import watch_identity
@@ -304,19 +303,21 @@ class Siege:
             identities=AcceptedIdentities(self.store),
             on_synced=lambda: None,
         )
-        sealer = Sealer(self._state.key("secrets.key"))
 
         async def settled(_room_id: str) -> None:
             pass
 
         watch = AdminRoomWatch(matrix.admin_room.enter, settled, bot.health, bot._patience)
         naming = await open_naming(self.store, session, self.clock)
-        effects = bot._effects(matrix, self.backend, naming, sealer, session, watch)
+        group_rooms = bot._watch_group_rooms(matrix, self.store)
+        work = bot._work_of(self.store, matrix, self.backend, self._state, session)
+        effects = bot._effects(work, matrix, naming, watch, group_rooms)
         self.matrix = matrix
         api = ClientApi(self.server)
         identity = watch_identity(api, self.machine, self._state, self.store, bot.health, self.clock)
-        status = Status(bot._config, bot.health, self.machine, identity)
-        self.dispatch: Dispatch = bot._dispatch(self.store, matrix, sealer, session, status)
+        jumps, missing = bot._jumps, matrix.group_rooms.missing
+        status = Status(bot._config, bot.health, self.machine, identity, jumps, missing)
+        self.dispatch: Dispatch = work.dispatch(status.report)
         self.runner = Runner(self.store, effects, self.clock, device_id=DEVICE)
         self._loops = [asyncio.create_task(matrix.sync.run()), asyncio.create_task(matrix.keys.run())]
 

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from onboard_bot.domain.audit import Entry, Verb
 from onboard_bot.domain.requests import Origin, Request, State, Wish
 from onboard_bot.onboarding import effects
-from onboard_bot.onboarding.register import password_label
+from onboard_bot.onboarding.passwords import password_label
 from onboard_bot.state_dir import StateDir
 from onboard_bot.store.engine import Database, sqlite_url
 from onboard_bot.store.meta import EPOCH
@@ -52,7 +52,8 @@ async def _fill(state: StateDir) -> None:
     )
     async with store.transaction() as tx:
         await tx.meta.set(EPOCH, OLD_EPOCH)
-        await tx.requests.add(request, sealed_password=password)
+        await tx.requests.add(request)
+        await tx.requests.seal_password(request.id, password)
         await tx.record(Entry(Verb.BOT_REGISTERED, personal={"user_id": "@onboard:example.org"}))
         await tx.record(Entry(Verb.REQUEST_MADE, "aaaaa", personal={"username": "bob"}))
         await tx.record(Entry(Verb.REQUEST_APPROVED, "aaaaa"))

@@ -10,7 +10,8 @@ PACKAGE = Path(__file__).parents[2] / "onboard_bot"
 
 # What each folder may import of the program; what stands here is the design's section 4 in full.
 # A single file is a door: `homeserver.port` and `onboarding.ports` are what adapters and users agree on.
-GROUND = {"clock", "errors", "backoff", "pace", "retry_after"}
+# `clock_jump` stands beside the clock: effects ask it before anything expires, `upkeep` tells of what it noticed.
+GROUND = {"clock", "clock_jump", "errors", "backoff", "pace", "retry_after"}
 ARROWS: dict[str, set[str]] = {
     "domain": GROUND,
     "store": GROUND | {"domain"},
@@ -21,7 +22,7 @@ ARROWS: dict[str, set[str]] = {
     # Effects speak: they use the wording of chat, never its dispatch.
     "jobs": GROUND
     | {"domain", "store", "onboarding", "homeserver.port"}
-    | {"chat.replies", "chat.trust_replies", "chat.messages", "chat.lists"},
+    | {"chat.cards", "chat.lists", "chat.messages", "chat.replies", "chat.request_replies", "chat.trust_replies"},
     "web": GROUND | {"domain", "store", "onboarding", "health"},
     "safekeeping": GROUND | {"domain", "store", "onboarding", "state_dir", "__version__"},
     "config": GROUND | {"domain"},

@@ -25,6 +25,7 @@ from onboard_bot.check.remembered import (
     remembered,
     remembered_session,
 )
+from onboard_bot.check.voters import check_group, first_start_enters_group_rooms
 from onboard_bot.clock import SystemClock
 from onboard_bot.config import Config, load_config
 from onboard_bot.domain.roles import PowerLevels
@@ -39,7 +40,7 @@ from onboard_bot.store.rooms import PlannedRoom, Purpose
 from onboard_bot.store.schema import bring_up_to_date
 from onboard_bot.store.transaction import Store
 
-BOT, ADA, BOB = "@onboard:example.org", "@ada:example.org", "@bob:example.org"
+BOT, ADA, BOB, CAT = "@onboard:example.org", "@ada:example.org", "@bob:example.org", "@cat:example.org"
 ROOM = "!room:example.org"
 LEVELS = PowerLevels(
     users={BOT: 100, ADA: 100},
@@ -480,6 +481,157 @@ def test_a_room_without_anybody_who_may_approve_is_a_warning(
     facts = replace(FACTS, members=members, levels=replace(LEVELS, creators=creators))
     config = configured(desk, approval={"power_level": level})
     assert ("WARN approval.power_level" not in words(judge_room(facts, config, bot=BOT, made_by_bot=True))) == somebody
+
+
+def room_with(*voters: str) -> RoomFacts:
+    """The admin room, where these people may vote and another one may not."""
+    users = {BOT: 100, **dict.fromkeys(voters, 50)}
+    joined = dict.fromkeys((BOT, *voters, "@guest:example.org"), "join")
+    return replace(FACTS, levels=replace(LEVELS, users=users), members=joined)
+
+
+@pytest.mark.parametrize(
+    ("voters", "approval", "allow_admin", "warned"),
+    [
+        ((ADA,), {}, False, []),
+        ((ADA, BOB), {"required": 2}, False, []),
+        ((ADA,), {"required": 2}, False, ["approval.required"]),
+        ((), {"required": 2}, True, ["approval.power_level"]),
+        # Nobody decides on their own request, which they only make where one is needed.
+        ((ADA,), {"always": True}, False, ["approval.required"]),
+        ((ADA, BOB), {"always": True}, False, []),
+        ((ADA,), {"always": True, "self_approval": True}, False, []),
+        ((ADA, BOB), {"always": True, "required": 3, "self_approval": True}, False, ["approval.required"]),
+        # Accounts with server-admin rights are voted on, whoever asks.
+        ((ADA,), {}, True, ["approval.required_for_admin"]),
+        ((ADA, BOB), {}, True, ["approval.required_for_admin"]),
+        ((ADA, BOB), {"self_approval": True}, True, []),
+        ((ADA, BOB, CAT), {}, True, []),
+        ((ADA, BOB, CAT), {"required_for_admin": 4}, False, []),
+        ((ADA,), {"required": 2}, True, ["approval.required", "approval.required_for_admin"]),
+    ],
+)
+def test_a_number_of_approvals_that_the_room_cannot_reach_is_a_warning(
+    desk: Desk, *, voters: tuple[str, ...], approval: dict[str, Any], allow_admin: bool, warned: list[str]
+) -> None:
+    config = configured(desk, approval=approval, accounts={"allow_admin": allow_admin}, admin_room={"room": ROOM})
+    lines = words(judge_room(room_with(*voters), config, bot=BOT, made_by_bot=False))
+    assert [line for line in lines if line.startswith("WARN")] == [f"WARN {key}" for key in warned]
+    assert ("OK admin_room" in lines) == (not warned)
+
+
+def test_the_warning_says_how_many_there_are_and_what_mends_it(desk: Desk) -> None:
+    config = configured(desk, approval={"required": 2}, accounts={"allow_admin": True})
+    too_few, *_ = judge_room(room_with(ADA), config, bot=BOT, made_by_bot=True)
+    assert render(too_few) == (
+        f"WARN approval.required: a request takes 2 approvals, and only 1 person in {ROOM} may vote, so that it is"
+        " never approved. Give more people there power level 50, or lower this number."
+    )
+    own, *_ = judge_room(room_with(ADA, BOB), config, bot=BOT, made_by_bot=True)
+    assert render(own) == (
+        "WARN approval.required_for_admin: an account with server-admin rights takes 2 approvals, and nobody decides"
+        f" on their own: what is asked for by somebody who may vote in {ROOM} is never approved. Give one more there"
+        " power level 50, or lower this number."
+    )
+
+
+class Groups:
+    """A server with two rooms, of which the bot is in one."""
+
+    async def resolve_alias(self, alias: str) -> str | None:
+        return {"#teachers:example.org": "!teachers", "#closed:example.org": "!closed"}.get(alias)
+
+    async def joined_rooms(self) -> list[str]:
+        return ["!teachers"]
+
+    async def members(self, room_id: str) -> dict[str, str]:
+        assert room_id == "!teachers"
+        return {BOT: "join", ADA: "join", BOB: "invite", CAT: "ban"}
+
+
+@pytest.mark.parametrize(
+    ("group", "voters", "line"),
+    [
+        ({"room": "#teachers:example.org"}, [ADA, BOB], "OK approval.groups"),
+        ({"room": "!teachers"}, [ADA], "OK approval.groups"),
+        ({"room": "!teachers"}, None, "OK approval.groups"),
+        ({"room": "!teachers"}, [BOB, CAT], "WARN approval.groups"),
+        ({"room": "!teachers"}, [], "WARN approval.groups"),
+        ({"room": "!teachers", "required": 2}, [ADA, BOB], "WARN approval.groups"),
+        ({"room": "#closed:example.org"}, [ADA], "FAIL room_unusable"),
+        ({"room": "!closed"}, None, "FAIL room_unusable"),
+        ({"room": "#nowhere:example.org"}, [ADA], "FAIL room_unusable"),
+        ({"members": [ADA, CAT]}, [ADA, BOB], None),
+        ({"members": ["@ADA:example.org"]}, [ADA, BOB], None),
+        ({"members": [ADA]}, None, None),
+        ({"members": [CAT]}, [ADA, BOB], "WARN approval.groups"),
+        ({"members": [ADA, CAT], "required": 2}, [ADA, BOB], "WARN approval.groups"),
+    ],
+)
+async def test_a_group_that_cannot_be_represented_is_told(
+    desk: Desk, group: dict[str, Any], voters: list[str] | None, line: str | None
+) -> None:
+    config = configured(desk, approval={"groups": [{"name": "teachers", **group}]})
+    api: Any = Groups()
+    findings = await check_group(api, config, config.approval.groups[0], bot=BOT, voters=voters)
+    assert words(findings) == ([] if line is None else [line])
+    assert all("the group teachers" in finding.text for finding in findings)
+
+
+@pytest.mark.parametrize(
+    ("more", "warned"),
+    [
+        ({"approval": {"always": True}}, True),
+        ({"approval": {"always": True, "self_approval": True}}, False),
+        ({"accounts": {"allow_admin": True}}, True),
+        ({}, False),
+    ],
+)
+async def test_a_group_of_one_cannot_approve_what_that_one_asks_for(
+    desk: Desk, *, more: dict[str, dict[str, Any]], warned: bool
+) -> None:
+    approval = {"groups": [{"name": "head", "members": [ADA]}]} | more.get("approval", {})
+    config = configured(desk, **more | {"approval": approval})
+    api: Any = Groups()
+    findings = await check_group(api, config, config.approval.groups[0], bot=BOT, voters=[ADA, BOB])
+    assert words(findings) == (["WARN approval.groups"] if warned else [])
+
+
+async def test_a_room_of_a_group_that_is_missing_says_whom_to_invite_or_what_to_correct(desk: Desk) -> None:
+    rooms = ["#closed:example.org", "#nowhere:example.org"]
+    groups = [{"name": f"group{n}", "room": room} for n, room in enumerate(rooms)]
+    config = configured(desk, approval={"groups": groups})
+    api: Any = Groups()
+    lines = [
+        render(finding)
+        for group in config.approval.groups
+        for finding in await check_group(api, config, group, bot=BOT, voters=[ADA])
+    ]
+    closed, nowhere = lines
+    assert closed == (
+        "FAIL room_unusable: The bot is not in #closed:example.org, so that nobody counts for the group group0. Invite"
+        f" {BOT} there while it runs."
+    )
+    assert nowhere == (
+        "FAIL room_unusable: There is no room #nowhere:example.org, so that nobody counts for the group group1. Correct"
+        " approval.groups, or give a room this address."
+    )
+
+
+def test_before_the_first_start_each_room_of_a_group_is_said_to_be_entered(desk: Desk) -> None:
+    groups = [{"name": "teachers", "room": "#teachers:example.org"}, {"name": "head", "members": [ADA]}]
+    (finding,) = first_start_enters_group_rooms(configured(desk, approval={"groups": groups}))
+    assert render(finding) == (
+        "OK approval.groups: #teachers:example.org of the group teachers will be entered at the first start, or once"
+        " the bot is invited."
+    )
+
+
+def test_offline_nothing_is_said_of_groups(desk: Desk) -> None:
+    desk.tree["approval"] = {"groups": [{"name": "teachers", "room": "#teachers:example.org"}]}
+    status, lines = desk.check()
+    assert status == 0
+    assert "teachers" not in "".join(lines)
 
 
 def test_an_admin_who_has_not_joined_is_named(desk: Desk) -> None:

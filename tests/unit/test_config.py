@@ -22,6 +22,8 @@ homeserver: {url: "http://127.0.0.1:8008", shared_secret_file: /run/secrets/s}
 admin_room: {admins: ["@ada:example.org"]}
 """
 
+ADA = "@ada:example.org"
+
 Load = Callable[..., Config]
 Fail = Callable[..., dict[str, str]]
 
@@ -501,7 +503,31 @@ class TestValues:
             ("approval.self_approval", "maybe", "true or false"),
             ("approval.expires_after", "0s", "longer than 0s"),
             ("approval.expires_after", "soon", "5s, 10m"),
+            ("approval.always", "sometimes", "true or false"),
+            ("approval.groups", {"name": "a"}, "must be a list"),
+            ("approval.groups", ["teachers"], "item 1: must be a mapping"),
             ("approval.groups", [{"name": "a"}], "item 1: must have either members or a room"),
+            ("approval.groups", [{"name": "a", "members": [ADA], "room": "!a"}], "item 1: must have either members or"),
+            ("approval.groups", [{"room": "!a"}], "item 1: “name”: is missing"),
+            ("approval.groups", [{"name": " ", "room": "!a"}], "item 1: “name”: is empty"),
+            ("approval.groups", [{"name": "a", "room": "a"}], "item 1: “room”: “a” is no room"),
+            ("approval.groups", [{"name": "a", "members": ["ada"]}], "item 1: “members”: item 1: “ada” is no full"),
+            ("approval.groups", [{"name": "a", "room": "!a", "required": 0}], "item 1: “required”: must be 1 or more"),
+            (
+                "approval.groups",
+                [{"name": "a", "room": "!a"}, {"name": "b", "members": [ADA], "required": 2}],
+                "item 2: required asks for 2 of its members, and members names 1; lower it, or name more.",
+            ),
+            (
+                "approval.groups",
+                [{"name": "a", "members": [ADA, ADA, "@Ada:Example.org"], "required": 2}],
+                "item 1: required asks for 2 of its members, and members names 1",
+            ),
+            (
+                "approval.groups",
+                [{"name": "Teachers", "room": "!a"}, {"name": "teachers ", "members": [ADA]}],
+                "two groups are called “teachers ”; give each a name of its own.",
+            ),
             ("accounts.delivery", "mail", "“mail” is none of auto, claim, dm or room"),
             ("accounts.reserved", ["@admin:example.org"], "item 1: "),
             ("onboarding.room_sets", {"a b": []}, "--rooms="),
@@ -531,6 +557,28 @@ class TestValues:
         assert says in problems.pop(key)
         assert problems == {}
 
+    def test_groups_are_named_by_their_people_or_by_a_room(self, load: Load) -> None:
+        teachers = {"name": "teachers", "members": [ADA, "@bob:example.org"], "required": 2}
+        parents, board = {"name": "parents", "room": "#parents:example.org"}, {"name": "board", "room": "!abc"}
+        groups = load({"approval": {"always": True, "groups": [teachers, parents, board]}}).approval.groups
+        assert [(g.name, g.members, g.room, g.required) for g in groups] == [
+            ("teachers", (ADA, "@bob:example.org"), None, 2),
+            ("parents", (), "#parents:example.org", 1),
+            ("board", (), "!abc", 1),
+        ]
+        written = json.dumps([parents])
+        assert load(None, ONBOARD_BOT_APPROVAL__GROUPS=written).approval.groups[0].room == "#parents:example.org"
+
+    def test_each_wrong_group_has_a_line(self, load: Load) -> None:
+        nobody, nameless = {"name": "a"}, {"name": "", "room": "!a", "required": 0}
+        with pytest.raises(ConfigError) as caught:
+            load({"approval": {"groups": [nobody, nameless]}})
+        assert str(caught.value).splitlines() == [
+            "FAIL approval.groups: item 1: must have either members or a room, not both.",
+            "FAIL approval.groups: item 2: “name”: is empty.",
+            "FAIL approval.groups: item 2: “required”: must be 1 or more.",
+        ]
+
     def test_a_given_room_needs_no_admins(self, load: Load) -> None:
         assert load({"admin_room": {"room": "!abc", "admins": []}}).admin_room.admins == ()
 
@@ -549,7 +597,7 @@ class TestValues:
                 {
                     "homeserver": {"url": "x"},
                     "admin_room": {"admins": ["a", "b"]},
-                    "approval": {"always": True, "required": 0},
+                    "approval": {"always": "always", "required": 0},
                     "wab": {},
                 },
                 ONBOARD_BOT_X="1",
@@ -588,8 +636,6 @@ class TestValues:
 
 
 SAMPLES: dict[str, object] = {
-    "approval.always": True,
-    "approval.groups": [{"name": "teachers", "members": ["@ada:example.org"]}],
     "accounts.delivery": "claim",
     "onboarding.rooms": ["#welcome:example.org"],
     "onboarding.room_sets": {"staff": ["!abc"]},

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from onboard_bot.domain import passwords, request_ids
+from onboard_bot.domain import passwords
 from onboard_bot.domain.display_names import parse_display_name
 from onboard_bot.domain.identifiers import is_server_name, is_user_id, parse_username, server_of
 from onboard_bot.errors import ErrorCode, OnboardError
@@ -156,11 +156,3 @@ def test_passwords_use_every_symbol_and_are_never_the_same() -> None:
     made = {passwords.generate_password(secrets.choice) for _ in range(200)}
     assert len(made) == 200
     assert set("".join(made)) == set(passwords.ALPHABET)
-
-
-@given(st.data())
-def test_request_ids_have_no_letter_that_is_taken_for_another(data: st.DataObject) -> None:
-    request_id = request_ids.generate_request_id(lambda symbols: data.draw(st.sampled_from(symbols)))
-    assert len(request_id) == 5
-    assert not set(request_id) & set("01iloOILbdptvcegznsBDPTVCEGZNS")
-    assert request_id == request_id.lower()

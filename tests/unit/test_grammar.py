@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from onboard_bot.chat.grammar import CommandSpec, Option, OptionKind, Param, Values, parse, quote
+from onboard_bot.chat.grammar import CommandSpec, Option, OptionKind, Param, Values, parse
+from onboard_bot.chat.words import quote
 from onboard_bot.errors import ErrorCode, OnboardError
 
 MAKE = CommandSpec(
@@ -25,12 +26,52 @@ MAKE = CommandSpec(
     ),
 )
 PAIR = CommandSpec("pair", "Two words.", read=dict, params=(Param("one", "1."), Param("two", "2.", required=False)))
-SPECS = (MAKE, PAIR, CommandSpec("status", "Tells.", read=dict))
+STATUS = CommandSpec("status", "Tells.", read=dict)
+
+
+def number(word: str) -> int | None:
+    if word == "13":
+        raise OnboardError(ErrorCode.NOT_FOUND, "There is no 13.")
+    return int(word) if word.isascii() and word.isdigit() and len(word) < 9 else None
+
+
+ADD = CommandSpec(
+    "add",
+    "Adds numbers.",
+    read=dict,
+    params=(
+        Param("number", "Which.", many=number),
+        Param("note", "The rest.", required=False, tail=True),
+    ),
+    options=(Option("admin", "A flag.", OptionKind.FLAG),),
+)
+SUM = CommandSpec("sum", "Adds them as well.", read=dict, params=(Param("number", "Which.", many=number),))
+LIST = CommandSpec(
+    "list", "Lists.", read=dict, params=(Param("state", "Which.", required=False, choices=("open", "closed")),)
+)
+SPECS = (MAKE, PAIR, ADD, SUM, LIST, STATUS)
 
 ANYTHING = st.text(st.characters(exclude_categories=()))
 # Text in which something happens more often than in ordinary text.
 PIECES = (
-    *("make", "pair", "status", "admin", "note", "uses", "expires", "type", "help", "bot", "7d", "ada"),
+    *(
+        "make",
+        "pair",
+        "add",
+        "12",
+        "13",
+        ",",
+        "status",
+        "admin",
+        "note",
+        "uses",
+        "expires",
+        "type",
+        "help",
+        "bot",
+        "7d",
+        "ada",
+    ),
     *('"', "“", "”", "„", "\\", " ", "\u00a0", "\n", "--", "—", "\u2013", "=", "'", "!"),
 )
 LINES = st.lists(st.sampled_from(PIECES), max_size=20).map("".join)
@@ -116,6 +157,63 @@ def test_options_stand_anywhere(line: str, expected: Values) -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "numbers", "note"),
+    [
+        ("add", (), None),
+        ("add 1", (1,), None),
+        ("add 1 2 it is so", (1, 2), "it is so"),
+        ("add 1 2 it is 3", (1, 2), "it is 3"),
+        ("add 1, 2", (1, 2), None),
+        ("add 1,2", (1, 2), None),
+        ("add 1 , 2 , it is", (1, 2), "it is"),
+        ("add 1 2,so", (1,), "2,so"),
+        ("add 1 so,13", (1,), "so,13"),
+        ("add it is so", (), "it is so"),
+        ('add 1 "2 is a word here"', (1,), "2 is a word here"),
+        ('add 1 "2" it is', (1,), '"2" it is'),
+        ("add 1 --admin 2 so", (1, 2), "so"),
+        ("add 1 1", (1, 1), None),
+    ],
+)
+def test_leading_words_that_fit_are_taken_and_the_rest_is_the_tail(
+    line: str, numbers: tuple[int, ...], note: str | None
+) -> None:
+    assert (values(line)["number"], values(line)["note"]) == (numbers, note)
+
+
+@given(
+    st.lists(st.integers(0, 12), max_size=9),
+    st.sampled_from([" ", ", ", ",", " , "]),
+    st.sampled_from([None, "and so on"]),
+)
+def test_numbers_are_read_however_they_are_listed(numbers: list[int], between: str, tail: str | None) -> None:
+    line = f"add {between.join(map(str, numbers))}{f' {tail}' if tail else ''}"
+    assert values(line)["number"] == tuple(numbers)
+    assert values(line)["note"] == tail
+
+
+def test_without_a_tail_the_first_word_that_does_not_fit_is_too_many() -> None:
+    assert values("sum 1 2")["number"] == (1, 2)
+    assert complaint("sum 1 2 three") == "“three” is one word too many."
+
+
+def test_a_word_may_refuse_the_whole_line() -> None:
+    with pytest.raises(OnboardError, match=r"There is no 13\.") as caught:
+        parse("add 1 13 so", SPECS)
+    assert caught.value.code == ErrorCode.NOT_FOUND
+
+
+def test_how_many_words_a_parameter_takes_shows_in_the_usage() -> None:
+    assert ADD.usage("!") == "!add <number>… [note] [--admin]"
+    assert LIST.usage("!") == "!list [state]"
+
+
+@pytest.mark.parametrize(("line", "state"), [("list", None), ("list open", "open"), ("list CLOSED", "closed")])
+def test_a_parameter_with_choices_takes_one_of_them(line: str, state: str | None) -> None:
+    assert values(line)["state"] == state
+
+
+@pytest.mark.parametrize(
     ("typed_on_a_phone", "meant"),
     [
         ("make ada “Ada Lovelace”", 'make ada "Ada Lovelace"'),
@@ -156,6 +254,7 @@ def test_a_dash_before_any_other_word_is_punctuation(text: str) -> None:
         ("status --loud", "There is no option --loud of status."),
         ("pair a b c", "“c” is one word too many."),
         ("status now", "“now” is one word too many."),
+        ("list ajar", "The state cannot be “ajar”; it is one of: open, closed."),
         ('make "ada', "The name opens a quotation mark and never closes it (white space must follow the closing one)."),
         (
             'make "ada"x',
@@ -204,14 +303,14 @@ def test_help_inside_quotes_is_text() -> None:
 @example("\ud800")
 @example('make "\\')
 def test_no_text_breaks_the_parser(text: str) -> None:
-    for line in (text, f"make {text}", f"make ada --note={text}"):
+    for line in (text, f"make {text}", f"make ada --note={text}", f"add {text}"):
         assert refusal(line) in (None, ErrorCode.UNKNOWN_COMMAND, ErrorCode.BAD_ARGUMENT)
 
 
 @given(LINES)
 def test_no_line_of_the_grammars_own_pieces_breaks_it(line: str) -> None:
-    for text in (line, f"make ada {line}"):
-        assert refusal(text) in (None, ErrorCode.UNKNOWN_COMMAND, ErrorCode.BAD_ARGUMENT)
+    for text in (line, f"make ada {line}", f"add 7 {line}"):
+        assert refusal(text) in (None, ErrorCode.UNKNOWN_COMMAND, ErrorCode.BAD_ARGUMENT, ErrorCode.NOT_FOUND)
 
 
 @given(ANYTHING | LINES)
@@ -226,13 +325,33 @@ def test_a_quoted_value_is_read_back_in_any_place(value: str) -> None:
 
 @pytest.mark.parametrize(
     "piece",
-    ['"', '" ', '"a ', '"a"b ', '\\"', '"\\ ', "--", "--x ", "—x ", " ", "a ", '--note="', "“ ”", '=" ', "--note a "],
+    [
+        '"',
+        '" ',
+        '"a ',
+        '"a"b ',
+        '\\"',
+        '"\\ ',
+        "--",
+        "--x ",
+        "—x ",
+        " ",
+        "a ",
+        '--note="',
+        "“ ”",
+        '=" ',
+        "--note a ",
+        "1 ",
+        "1,",
+        ",",
+    ],
 )
 def test_a_very_long_line_is_read_at_once(piece: str) -> None:
-    line = "make ada " + piece * (100_000 // len(piece))
-    start = time.perf_counter()
-    assert refusal(line) is not ErrorCode.INTERNAL
-    assert time.perf_counter() - start < 1
+    for command in ("make ada ", "add 1 "):
+        line = command + piece * (100_000 // len(piece))
+        start = time.perf_counter()
+        assert refusal(line) is not ErrorCode.INTERNAL
+        assert time.perf_counter() - start < 1
 
 
 def test_a_very_long_command_name_is_refused_at_once() -> None:

@@ -11,6 +11,9 @@ from onboard_bot.clock import SystemClock
 from onboard_bot.matrix.intake import Intake
 from onboard_bot.matrix.machine import Machine
 from onboard_bot.matrix.rooms import Rooms
+from onboard_bot.matrix.weighing import weigh
+from onboard_bot.onboarding import effects
+from onboard_bot.onboarding.effects import JobKind
 from onboard_bot.onboarding.ports import RefusedError, TokenRejectedError, UnreachableError
 from onboard_bot.store.engine import Database, sqlite_url
 from onboard_bot.store.rooms import PlannedRoom, Purpose
@@ -72,7 +75,14 @@ class Desk:
     def __init__(self, store: Store, machine: Machine) -> None:
         self.store = store
         self.history = History()
-        self.intake = Intake(self.history, machine, Rooms(self.history), store)  # type: ignore[arg-type]
+        self.watched: set[str] = set()
+        self.intake = Intake(
+            self.history,  # type: ignore[arg-type]
+            machine,
+            Rooms(self.history),  # type: ignore[arg-type]
+            store,
+            watches=lambda room_id: room_id in self.watched,
+        )
 
     async def receive(self, body: str, *, since: str | None = "s1") -> None:
         async with self.store.transaction() as tx:
@@ -95,6 +105,19 @@ class Desk:
                     return ids
                 await tx.inbox.close(event.event_id)
                 ids.append(event.event_id)
+
+    async def weighed(self) -> list[str]:
+        """The reasons for which votes are to be weighed again, in order."""
+        keys: list[str] = []
+        while True:
+            async with self.store.transaction() as tx:
+                jobs = await tx.jobs.first_of_lanes(now=tx.now)
+                if not jobs:
+                    return keys
+                (job,) = jobs
+                assert (job.kind, job.lane) == (JobKind.WEIGH, "weigh")
+                keys.append(job.key.removeprefix("weigh:"))
+                await tx.jobs.finish(job, now=tx.now)
 
     async def in_the_room_already(self) -> None:
         async with self.store.transaction() as tx:
@@ -343,3 +366,106 @@ async def test_a_malformed_body_is_passed_over(desk: Desk, rooms: Any) -> None:
     await desk.receive(json.dumps({"next_batch": "s2", "rooms": rooms}))
     async with desk.store.reading() as tx:
         assert await tx.journal.pending() == []
+
+
+# Who comes, goes, or gets another level: the votes are weighed again.
+
+
+def member(membership: str, before: str | None = None, *, who: str = ADA, event_id: str = "$member") -> Json:
+    content = {"membership": membership}
+    event = {"event_id": event_id, "type": "m.room.member", "sender": ADA, "state_key": who, "content": content}
+    return event if before is None else {**event, "unsigned": {"prev_content": {"membership": before}}}
+
+
+LEVELS = {"event_id": "$levels", "type": "m.room.power_levels", "sender": ADA, "state_key": "", "content": {}}
+
+
+def test_the_intent_is_the_one_that_has_an_effect() -> None:
+    assert weigh("$cause") == effects.weigh("$cause")
+
+
+@pytest.mark.parametrize("room", ["the admin room", "a group's room"])
+@pytest.mark.parametrize(
+    ("event", "matters"),
+    [
+        (member("join"), True),
+        (member("join", "leave"), True),
+        (member("join", "invite"), True),
+        (member("join", "join"), False),
+        (member("leave", "join"), True),
+        (member("leave"), True),
+        (member("leave", "invite"), False),
+        (member("ban", "join"), True),
+        (member("ban"), True),
+        (member("ban", "leave"), False),
+        (member("leave", "ban"), False),
+        (member("invite", "leave"), False),
+        (member("knock"), False),
+        (member("join", "invite", who=BOT), False),
+        (member("leave", "join", who=BOT), False),
+        (LEVELS, True),
+        (message(1), False),
+        ({**LEVELS, "state_key": 5}, False),
+        ({**LEVELS, "content": "nonsense"}, False),
+        ({**member("join"), "content": {"membership": ["join"]}}, False),
+        ({**member("join"), "unsigned": {"prev_content": {"membership": 5}}}, True),
+        ({**member("join"), "unsigned": "nonsense"}, True),
+        ({key: value for key, value in member("join").items() if key != "state_key"}, False),
+    ],
+)
+async def test_votes_are_weighed_when_somebody_comes_or_goes_or_gets_another_level(
+    desk: Desk, room: str, event: Json, *, matters: bool
+) -> None:
+    await desk.in_the_room_already()
+    desk.watched.add(OTHER_ROOM)
+    await desk.receive(sync(event, room=ADMIN_ROOM if room == "the admin room" else OTHER_ROOM))
+    assert await desk.weighed() == ([event["event_id"]] if matters else [])
+
+
+async def test_many_who_come_at_once_are_one_reason_and_the_same_body_again_is_none(desk: Desk) -> None:
+    await desk.in_the_room_already()
+    body = sync(*(member("join", event_id=f"$member{n}") for n in range(50)), LEVELS, message(1))
+    await desk.receive(body)
+    await desk.receive(body)
+    assert await desk.weighed() == ["$levels"]
+
+
+async def test_two_rooms_in_one_body_are_two_reasons(desk: Desk) -> None:
+    await desk.in_the_room_already()
+    desk.watched.add(OTHER_ROOM)
+    body = json.loads(sync(LEVELS))
+    body["rooms"]["join"][OTHER_ROOM] = {"timeline": {"events": [member("join")]}}
+    await desk.receive(json.dumps(body))
+    assert sorted(await desk.weighed()) == ["$levels", "$member"]
+
+
+@pytest.mark.parametrize("left_out", ["a limited timeline", "a change outside it"])
+@pytest.mark.parametrize("room", [ADMIN_ROOM, OTHER_ROOM])
+async def test_what_a_sync_leaves_out_may_be_somebody_who_came_or_went(desk: Desk, room: str, left_out: str) -> None:
+    await desk.in_the_room_already()
+    desk.watched.add(OTHER_ROOM)
+    body = json.loads(sync(message(1), room=room, next_batch="s7"))
+    if left_out == "a limited timeline":
+        body["rooms"]["join"][room]["timeline"]["limited"] = True
+    else:
+        body["rooms"]["join"][room]["state"] = {"events": [member("join")]}
+    await desk.receive(json.dumps(body))
+    assert await desk.weighed() == ["s7"]
+
+
+@pytest.mark.parametrize("purpose", [None, Purpose.DIRECT, Purpose.RESTING_ADMIN])
+async def test_who_comes_into_any_other_room_matters_to_nobody(desk: Desk, purpose: Purpose | None) -> None:
+    if purpose is not None:
+        async with desk.store.transaction() as tx:
+            await tx.rooms.plan(PlannedRoom("other", purpose, ADA, OTHER_ROOM, made_by_bot=True))
+    await desk.receive(sync(member("join"), LEVELS, room=OTHER_ROOM, limited=True))
+    assert await desk.weighed() == []
+
+
+async def test_what_is_said_in_the_room_of_a_group_is_none_of_the_bots_business(desk: Desk) -> None:
+    desk.watched.add(OTHER_ROOM)
+    await desk.receive(sync(own_join(), message(1), member("join"), message(2), room=OTHER_ROOM))
+    await desk.receive(sync(message(3), room=OTHER_ROOM, limited=True, prev_batch="t5", next_batch="s3"))
+    assert await desk.inbox() == []
+    assert desk.history.calls == []
+    assert await desk.weighed() == ["$member", "s3"]

@@ -212,8 +212,9 @@ def test_an_account_that_was_made_is_announced_to_people_and_programs() -> None:
 
 
 def test_a_failure_is_said_in_its_own_words() -> None:
-    error = OnboardError(ErrorCode.USERNAME_TAKEN, "The name is taken.\nUsage: !register <name>", request_id="x7k")
-    content = render(failure(error, state="failed", user_id="@ada:example.org"))
+    sentence = "The name is taken.\nUsage: !register <name>"
+    error = OnboardError(ErrorCode.USERNAME_TAKEN, sentence, request_id="x7k", state="failed")
+    content = render(failure(error, user_id="@ada:example.org"))
     assert content["body"] == "The name is taken.\nUsage: !register <name>"
     assert content["formatted_body"] == "<p>The name is taken.</p><p>Usage: !register &lt;name&gt;</p>"
     assert content[KEY] == {

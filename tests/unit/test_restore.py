@@ -70,7 +70,7 @@ def everything(folder: Path) -> dict[Path, bytes | None]:
 
 def meta(state: StateDir) -> dict[str, str]:
     with closing(sqlite3.connect(state.database)) as connection:
-        return dict(connection.execute("SELECT key, value FROM meta"))
+        return dict(connection.execute("SELECT key, value FROM meta WHERE key != 'audit_head'"))
 
 
 def remake(source: Path, target: Path, change: Callable[[dict[str, bytes], dict[str, Any]], None]) -> Path:

@@ -1,0 +1,139 @@
+"""Owns which words belong to a request as it stands: its card, a reminder of it, what became of it."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from onboard_bot.chat import replies, request_replies
+from onboard_bot.chat.cards import CardView, card
+from onboard_bot.chat.lists import merged_request
+from onboard_bot.chat.messages import Message
+from onboard_bot.domain.approvals import ApprovalRules, may_vote_on
+from onboard_bot.domain.requests import Request, State
+from onboard_bot.errors import ErrorCode, OnboardError
+from onboard_bot.onboarding import effects
+from onboard_bot.onboarding.effects import Says
+from onboard_bot.onboarding.voting import Voting
+from onboard_bot.store.transaction import Transaction
+
+_MENTIONED_AT_MOST = 100
+"""Where more people than this may decide, pinging all of them would be a nuisance, and a large event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """What is said of which request."""
+
+    says: Says
+    view: CardView
+
+    @property
+    def asks(self) -> bool:
+        """Whether it asks people to decide."""
+        return self.says is not Says.OUTCOME and self.view.request.state is State.PENDING
+
+    @property
+    def about(self) -> str:
+        """The event that it replies to."""
+        request = self.view.request
+        if self.says is Says.REMINDER and request.card is not None:
+            return request.card.event_id
+        return request.origin_event
+
+
+class Wording:
+    """Finds them.
+
+    Args:
+        voting: Tells how the votes stand.
+        rules: Tell who may vote on what.
+        server_name: Of the accounts.
+        prefix: Of commands.
+        credentials_in_room: Whether the password follows in the room instead of a direct message.
+    """
+
+    def __init__(
+        self, voting: Voting, rules: ApprovalRules, *, server_name: str, prefix: str, credentials_in_room: bool
+    ) -> None:
+        self._voting = voting
+        self._rules = rules
+        self._server_name = server_name
+        self._prefix = prefix
+        self._credentials_in_room = credentials_in_room
+
+    async def view(self, tx: Transaction, request: Request) -> CardView:
+        """The request with its votes."""
+        return CardView(
+            request=request,
+            user_id=request.user_id or f"@{request.wish.username}:{self._server_name}",
+            tally=await self._voting.count(tx, request),
+            at=tx.now,
+            prefix=self._prefix,
+        )
+
+    async def speak(self, tx: Transaction, request: Request, says: Says) -> Spoken | None:
+        """What there is to say; None where it is too late for it."""
+        if says is Says.REMINDER and request.state is not State.PENDING:
+            return None
+        return Spoken(says, await self.view(tx, request))
+
+    def message(self, spoken: Spoken, approvers: Collection[str], *, alone: bool) -> Message:
+        """The words.
+
+        Args:
+            spoken: What is said.
+            approvers: Everybody who may vote in the room.
+            alone: Whether it is a message of its own, and not a line in a list.
+        """
+        view = spoken.view
+        if spoken.says is Says.OUTCOME:
+            return self._outcome(view)
+        if spoken.says is Says.REMINDER:
+            return request_replies.reminder(view, mentions=self._have_not_voted(view, approvers))
+        deciders = self.deciders(view, approvers)
+        if alone:
+            return card(replace(view, deciders=len(deciders)), mentions=deciders)
+        return merged_request(view, mentions=deciders)
+
+    def is_needed(self, spoken: Spoken, approvers: Collection[str]) -> bool:
+        """Whether it is to be said; a reminder of nobody is not."""
+        return spoken.says is not Says.REMINDER or bool(self._have_not_voted(spoken.view, approvers))
+
+    def deciders(self, view: CardView, approvers: Collection[str]) -> tuple[str, ...]:
+        """Those who are asked to decide on it."""
+        may = sorted(who for who in approvers if may_vote_on(view.request, who, self._rules))
+        return tuple(may[:_MENTIONED_AT_MOST])
+
+    def _have_not_voted(self, view: CardView, approvers: Collection[str]) -> tuple[str, ...]:
+        voted = {vote.voter for vote in (*view.tally.approvals, *view.tally.denials)}
+        return tuple(who for who in self.deciders(view, approvers) if who not in voted)
+
+    def _outcome(self, view: CardView) -> Message:
+        """What the person who asked hears. Whoever waited for votes is mentioned."""
+        request, user_id = view.request, view.user_id
+        waited = () if effects.ran_at_once(request) else (request.requester,)
+        if request.state is State.CREATED:
+            where = (
+                "The password follows here."
+                if self._credentials_in_room
+                else "I send you the password in a direct message."
+            )
+            return replies.account_created(
+                request.id,
+                user_id,
+                request.wish.display_name,
+                admin=request.wish.admin,
+                where_credentials_went=where,
+                mentions=waited,
+            )
+        if request.state is State.DENIED:
+            return request_replies.denied(view, mentions=waited)
+        if request.state is State.EXPIRED:
+            return request_replies.expired(view, mentions=waited)
+        if request.state is State.UNKNOWN:
+            return replies.account_unknown(request.id, user_id, mentions=waited)
+        code = ErrorCode(request.error or ErrorCode.INTERNAL)
+        if code is ErrorCode.INTERNAL:
+            return replies.internal_failure(request.id)  # the log names the request
+        sentence = replies.why_failed(code, request.wish.username)
+        error = OnboardError(code, sentence, request_id=request.id, state=request.state)
+        return replies.failure(error, user_id=user_id, mentions=waited)

@@ -1,0 +1,41 @@
+"""Owns that a request's card shows how the request stands."""
+
+from onboard_bot.domain.approvals import Choice, reaction_counts
+from onboard_bot.domain.requests import Card, Request, State
+from onboard_bot.onboarding import effects
+from onboard_bot.store.transaction import Transaction
+
+
+async def posted(tx: Transaction, request: Request, card: Card, *, revision: int) -> None:
+    """The card stands in the room; the first one that does is it.
+
+    Args:
+        tx: The transaction.
+        request: As the card shows it.
+        card: The message.
+        revision: Of the request, which the card shows at least.
+    """
+    current = await tx.requests.get(request.id)
+    if current is None or current.card is not None:
+        return
+    await tx.requests.show(request.id, revision, card)
+    if current.state is State.PENDING and reaction_counts(current):
+        await tx.intend(*(effects.offer(request, card, choice) for choice in Choice))
+    if current.revision > revision:
+        await tx.intend(effects.edit_card(current))
+
+
+async def changed(tx: Transaction, request_id: str) -> None:
+    """Something that the card shows has changed, and is to be seen there."""
+    request = await tx.requests.touch(request_id)
+    if request.card is not None:
+        await tx.jobs.withdraw(effects.edit_key(request.id, request.revision - 1), now=tx.now)
+        await tx.intend(effects.edit_card(request))
+
+
+async def no_longer_asks(tx: Transaction, request: Request) -> None:
+    """Nobody is asked to decide on it any more."""
+    if request.card is not None:
+        for choice in Choice:
+            await tx.jobs.withdraw(effects.offer_key(request.card, choice), now=tx.now)
+    await changed(tx, request.id)
