@@ -51,3 +51,15 @@ async def room(open_room: OpenRoom) -> Room:
 def ada(room: Room) -> Person:
     """An admin."""
     return room.person("@ada:example.org", level=100)
+
+
+@pytest.fixture
+def grace(room: Room) -> Person:
+    """An approver."""
+    return room.person("@grace:example.org", level=50)
+
+
+@pytest.fixture
+def eve(room: Room) -> Person:
+    """Somebody who may only ask."""
+    return room.person("@eve:example.org")

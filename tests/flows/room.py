@@ -16,22 +16,16 @@ from typing import Any, cast
 import aiohttp
 from sqlalchemy import text
 
-from onboard_bot.chat.admission import Admission
-from onboard_bot.chat.dispatch import Dispatch, Manners
-from onboard_bot.chat.incoming import BotNames
+from onboard_bot.chat.dispatch import Dispatch
 from onboard_bot.chat.replies import StatusReport
+from onboard_bot.clock_jump import ClockJumps
 from onboard_bot.config.model import Accounts
+from onboard_bot.domain.approvals import ApprovalRules
 from onboard_bot.homeserver.secret import SecretFile
 from onboard_bot.homeserver.synapse import SharedSecretBackend
-from onboard_bot.jobs.answer import Answer
-from onboard_bot.jobs.create_account import CreateAccount
-from onboard_bot.jobs.credentials import DeliverCredentials, EraseCredentials
-from onboard_bot.jobs.effect import Effect
-from onboard_bot.jobs.identity import TellOfIdentity
 from onboard_bot.jobs.invitations import AnswerInvitation, InviteAdmin
 from onboard_bot.jobs.outgoing import Naming, Restoration
 from onboard_bot.jobs.runner import Runner
-from onboard_bot.jobs.send import Send
 from onboard_bot.matrix.client_api import ClientApi
 from onboard_bot.matrix.intake import Intake
 from onboard_bot.matrix.machine import Machine
@@ -44,6 +38,7 @@ from onboard_bot.store.journal import JournalledSync
 from onboard_bot.store.rooms import PlannedRoom, Purpose
 from onboard_bot.store.sealing import Sealer
 from onboard_bot.store.transaction import Store, Transaction
+from onboard_bot.work import Ports, Rules, Work
 from tests.fakes.chat import BOT, FakeChat, FakeRoom, Said
 from tests.fakes.clock import FakeClock
 from tests.fakes.synapse_endpoint import FakeAccount, SynapseEndpoint
@@ -55,6 +50,9 @@ _PIECE, _STRIDE = 8, 4
 """Twelve characters of a password in a row, wherever in it, hold one of the pieces that are looked for."""
 
 
+_DEFAULT_RULES = ApprovalRules()
+
+
 @dataclass(frozen=True)
 class Settings:
     """What the operator chose."""
@@ -64,6 +62,8 @@ class Settings:
     only_signed: bool = True
     room_sets: tuple[str, ...] = ()
     room_version: str = "11"
+    approval: ApprovalRules = _DEFAULT_RULES
+    kept_for: float | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,43 @@ class Person:
 
     user_id: str
     device: str = "PHONE"
+
+
+@dataclass
+class Card:
+    """A request's card, as it stands now."""
+
+    room: "Room"
+    posted: Said
+
+    @property
+    def id(self) -> str:
+        """The request's."""
+        return str(self.posted.about["id"])
+
+    @property
+    def edits(self) -> list[Said]:
+        """What took its place, in order."""
+        return [said for said in self.room.said if said.replaces == self.posted.event_id]
+
+    @property
+    def shown(self) -> Said:
+        """What a client shows."""
+        return self.edits[-1] if self.edits else self.posted
+
+    @property
+    def state(self) -> str:
+        """As it shows it."""
+        return str(self.shown.about["state"])
+
+    @property
+    def body(self) -> str:
+        """Its words."""
+        return str(self.shown.content.get("m.new_content", self.shown.content)["body"])
+
+    async def tap(self, who: "Person", key: str = "✅") -> str:
+        """Somebody puts a sign under it; the reaction's id."""
+        return await self.room.react(who, self.posted.event_id, key)
 
 
 @dataclass
@@ -101,6 +138,8 @@ class Room:
     creator: Person = field(default_factory=lambda: Person("@creator:example.org"))
     device_id: str = "DEVICE"
     restoration: Restoration | None = None
+    group_rooms: dict[str, str] = field(default_factory=dict)
+    """The rooms that groups name and the bot is in, by what the configuration calls them."""
     life: Life = field(init=False)
 
     def __post_init__(self) -> None:
@@ -108,6 +147,7 @@ class Room:
         """Cleared, it keeps the homeserver's answers to registrations back."""
         self.answers.set()
         self._syncs = 0
+        self._state_events = 0
         self.room: FakeRoom = self.chat.make_room(
             ADMIN_ROOM, creator=self.creator.user_id, version=self.settings.room_version
         )
@@ -150,13 +190,33 @@ class Room:
             self.room.power_levels["users"][user_id] = level
         return Person(user_id)
 
+    def people(self, **levels: int) -> tuple[Person, ...]:
+        """Several of them, by the names and levels that they have."""
+        return tuple(self.person(f"@{name}:{SERVER}", level) for name, level in levels.items())
+
     def leaves(self, who: Person) -> None:
-        """Somebody goes."""
+        """Somebody goes, and the server has not told of it yet."""
         self.room.members[who.user_id] = "leave"
 
     def loses_level(self, who: Person) -> None:
-        """Somebody is taken out of the list of levels."""
+        """Somebody is taken out of the list of levels, and the server has not told of it yet."""
         del self.room.power_levels["users"][who.user_id]
+
+    async def moves(self, who: Person, membership: str, *, room_id: str = ADMIN_ROOM) -> None:
+        """Somebody comes, goes, or is put out, and the server tells of it."""
+        self.chat.rooms[room_id].members[who.user_id] = membership
+        self._state_events += 1
+        event = member_event(f"$state{self._state_events}", who.user_id, membership)
+        await self._arrive([event], room_id=room_id)
+        await self.settle()
+
+    async def has_level(self, who: Person, level: int) -> None:
+        """Somebody gets another level, and the server tells of it."""
+        self.room.power_levels["users"][who.user_id] = level
+        self._state_events += 1
+        event = {"event_id": f"$state{self._state_events}", "sender": self.creator.user_id, "state_key": ""}
+        await self._arrive([event | {"type": "m.room.power_levels", "content": self.room.power_levels}])
+        await self.settle()
 
     # What is said
 
@@ -203,6 +263,11 @@ class Room:
         return self.room.said_by(BOT)
 
     @property
+    def posted(self) -> list[Said]:
+        """The bot's messages in the room that are no edits."""
+        return [said for said in self.said if said.replaces is None]
+
+    @property
     def last(self) -> Said:
         """The bot's last message in the room."""
         return self.said[-1]
@@ -220,6 +285,31 @@ class Room:
     def answers_to(self, event_id: str) -> list[Said]:
         """What the bot replied to an event."""
         return [said for said in self.said if said.answers == event_id]
+
+    # Cards and votes
+
+    def card_of(self, command: str) -> "Card":
+        """The card that answers a `!register`."""
+        (card,) = [said for said in self.answers_to(command) if said.about["kind"] == "request"]
+        return Card(self, card)
+
+    async def asks(self, who: Person, line: str = "!register bob", **more: Any) -> "Card":
+        """Somebody asks for an account, and gets a card."""
+        return self.card_of(await self.say(who, line, **more))
+
+    async def react(self, who: Person, event_id: str, key: str) -> str:
+        """Somebody puts a sign under a message; the reaction's id."""
+        relation = {"rel_type": "m.annotation", "event_id": event_id, "key": key}
+        room_id = self.chat.event(event_id).room_id
+        reaction = await self.sends(who, "m.reaction", {"m.relates_to": relation}, room_id=room_id)
+        await self.settle()
+        return reaction
+
+    async def remove(self, who: Person, event_id: str) -> None:
+        """Somebody removes a reaction or a message."""
+        self.chat.event(event_id).removed_because = ""
+        await self.sends(who, "m.room.redaction", {"redacts": event_id})
+        await self.settle()
 
     # What the bot does
 
@@ -351,18 +441,28 @@ class Room:
             SharedSecretBackend(self.http, self.endpoint.url, SecretFile(self.secret_file)), step, self.answers
         )
         api = cast("ClientApi", None)
-        intake = Intake(api, cast("Machine", GlassMachine(self.chat)), Rooms(api), store)
-        return Life(fate, store, self._dispatch(store, sealer), self._runner(store, sealer, backend), intake)
+        machine = cast("Machine", GlassMachine(self.chat))
+        intake = Intake(api, machine, Rooms(api), store, watches=lambda room: room in self.group_rooms.values())
+        self.jumps = ClockJumps(self.clock)
+        work = self._put_together(store, sealer, backend)
+        return Life(fate, store, self._dispatch(work), self._runner(store, work), intake)
 
-    def _dispatch(self, store: Store, sealer: Sealer) -> Dispatch:
-        rules = RegistrationRules(
-            server_name=SERVER,
-            reserved=Accounts().reserved,
-            allow_admin=self.settings.allow_admin,
-            room_sets=self.settings.room_sets,
-            approver_level=50,
+    def _put_together(self, store: Store, sealer: Sealer, backend: MortalBackend) -> Work:
+        settings = self.settings
+        registration = RegistrationRules(SERVER, Accounts().reserved, settings.allow_admin, settings.room_sets)
+        rules = Rules(
+            registration,
+            settings.approval,
+            BOT,
+            "Onboarding",
+            only_signed=settings.only_signed,
+            credentials_in_room=settings.delivery_in_room,
+            kept_for=settings.kept_for,
         )
+        ports = Ports(self.chat, self.chat, self.chat, self.chat, self.group_rooms.get, backend)
+        return Work(store, rules, ports, self.clock, self.jumps, sealer=sealer, choose=secrets.choice)
 
+    def _dispatch(self, work: Work) -> Dispatch:
         async def status(tx: Transaction) -> StatusReport:
             return StatusReport(
                 at=tx.now,
@@ -374,32 +474,15 @@ class Room:
                 open_jobs=await tx.jobs.count_open(now=tx.now),
             )
 
-        return Dispatch(
-            store,
-            Admission(self.chat, self.chat, approver_level=50),
-            Manners("!", BotNames(BOT, "Onboarding"), rules, only_signed=self.settings.only_signed),
-            sealer=sealer,
-            clock=self.clock,
-            choose=secrets.choice,
-            status=status,
-        )
+        return work.dispatch(status)
 
-    def _runner(self, store: Store, sealer: Sealer, backend: MortalBackend) -> Runner:
+    def _runner(self, store: Store, work: Work) -> Runner:
         naming = Naming("epoch", self.device_id, self.clock, self.restoration)
-        chat, in_room = self.chat, self.settings.delivery_in_room
-        effects: dict[str, Effect[Any]] = {
-            JobKind.SEND: Send(chat, naming, self.clock),
-            JobKind.ANSWER: Answer(chat, naming, server_name=SERVER, credentials_in_room=in_room),
-            JobKind.CREATE_ACCOUNT: CreateAccount(backend, sealer, SERVER),
-            JobKind.DELIVER_CREDENTIALS: DeliverCredentials(
-                chat, chat, naming, sealer, self.clock, server_name=SERVER, in_room=in_room
-            ),
-            JobKind.ERASE_CREDENTIALS: EraseCredentials(chat, naming),
-            JobKind.ANSWER_INVITATION: AnswerInvitation(chat, chat, named_by_nobody, lambda: None),
-            JobKind.INVITE_ADMIN: InviteAdmin(chat, chat),
-            JobKind.TELL_OF_IDENTITY: TellOfIdentity(chat, naming, prefix="!"),
+        effects = work.effects(naming) | {
+            JobKind.ANSWER_INVITATION: AnswerInvitation(self.chat, self.chat, named_by_nobody, lambda: None),
+            JobKind.INVITE_ADMIN: InviteAdmin(self.chat, self.chat),
         }
-        return Runner(store, effects, self.clock, device_id=self.device_id)
+        return Runner(store, effects, self.clock, device_id=self.device_id, resting=work.resting)
 
 
 def member_event(event_id: str, user_id: str, membership: str) -> dict[str, Any]:

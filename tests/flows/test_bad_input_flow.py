@@ -108,14 +108,6 @@ async def test_server_admin_rights_are_refused_where_they_are_switched_off(room:
     assert await nothing_was_made(room)
 
 
-async def test_server_admin_rights_are_refused_until_there_are_votes(open_room: OpenRoom) -> None:
-    room = await open_room(allow_admin=True)
-    await room.say(room.person("@ada:example.org", level=100), "!register bob --admin")
-    assert room.last.about["error"] == "not_permitted"
-    assert "votes" in room.last.body
-    assert await nothing_was_made(room)
-
-
 async def test_a_second_open_request_for_a_name_gets_the_id_of_the_first(room: Room, ada: Person) -> None:
     grace = room.person("@grace:example.org", level=50)
     room.endpoint.mode = "unreachable_502"
@@ -168,7 +160,7 @@ async def test_a_fault_of_ours_is_answered_with_the_number_that_finds_its_trace_
     async def broken(_tx: object) -> None:
         raise ZeroDivisionError("deep inside")
 
-    monkeypatch.setattr(room.life.dispatch, "_status", broken)
+    monkeypatch.setattr(room.life.dispatch._obeying, "_status", broken)
     await room.say(ada, "!status")
     assert room.last.about == {"v": 1, "kind": "error", "error": "internal"}
     (record,) = [record for record in caplog.records if record.exc_info]
