@@ -14,8 +14,7 @@ from typing import Any, NoReturn, TypeVar
 import aiohttp
 from pydantic import SecretStr
 
-from onboard_bot.chat.messages import CONTENT_KEY
-from onboard_bot.clock import Timestamp
+from onboard_bot.demo.heard import Edited, Event, Heard, Said, read
 from onboard_bot.matrix.client_api import ClientApi
 from onboard_bot.matrix.cross_signing import SEED_BYTES, USAGES, Identity, sign_own_device
 from onboard_bot.matrix.encryption import Encryption
@@ -39,38 +38,12 @@ T = TypeVar("T")
 _PATIENCE = 20.0
 _LONG_POLL_MS = 30_000
 _AGAIN_AFTER = 1.0
+_HEARD = ("m.room.message", "m.reaction")
 _NO_PRESENCE = '{"presence":{"types":[]}}'
 
 
 class NothingCameError(Exception):
     """What the person waited for did not come; the sentence says what."""
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """A message as the person's client shows it.
-
-    Args:
-        room_id: Where.
-        event_id: Which.
-        sender: Whose, the user id.
-        name: How the room calls them.
-        at: When the server got it.
-        body: The words.
-        in_reply_to: The event that it answers.
-        kind: What the bot's content key says that it is.
-        encrypted: Whether it travelled encrypted.
-    """
-
-    room_id: str
-    event_id: str
-    sender: str
-    name: str
-    at: Timestamp
-    body: str
-    in_reply_to: str | None
-    kind: str | None
-    encrypted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +64,17 @@ class Invited:
 
 
 class Person:
-    """One signed-in person; `said` is every message that they could read, by event id.
+    """One signed-in person; `said` is every message that they could read, by event id, as it reads now.
 
     Args:
         api: With their token.
         machine: Of their device.
-        on_said: Told of each message once, in the room's order, their own among them.
+        on_said: Told once of each message, edit and sign, in the room's order, their own among them.
     """
 
-    def __init__(self, api: ClientApi, machine: Machine, on_said: Callable[[Said], None]) -> None:
+    def __init__(self, api: ClientApi, machine: Machine, on_said: Callable[[Heard], None]) -> None:
         self.user_id = machine.user_id
+        self.name = _localpart(machine.user_id)
         self.invitations: dict[str, Invited] = {}
         self.said: dict[str, Said] = {}
         self._api = api
@@ -112,6 +86,7 @@ class Person:
         self._news = asyncio.Condition()
         self._since: str | None = None
         self._names: dict[str, str] = {}
+        self._heard: set[str] = set()
         self._locked: list[tuple[str, dict[str, Any]]] = []
 
     async def live(self) -> NoReturn:
@@ -132,9 +107,16 @@ class Person:
 
     async def say(self, room_id: str, body: str) -> str:
         """Says something; the event's id."""
-        content = {"msgtype": "m.text", "body": body, "m.mentions": {}}
-        once = secrets.token_hex(8)
-        return await self._sending.send(room_id, "m.room.message", content, Outgoing(once, label=once))
+        return await self._send(room_id, "m.room.message", {"msgtype": "m.text", "body": body, "m.mentions": {}})
+
+    async def tap(self, under: Said, sign: str) -> str:
+        """Puts a sign under a message; the event's id."""
+        relation = {"rel_type": "m.annotation", "event_id": under.event_id, "key": sign}
+        return await self._send(under.room_id, "m.reaction", {"m.relates_to": relation})
+
+    async def invite(self, room_id: str, user_id: str) -> None:
+        """Invites somebody."""
+        await self._api.invite(room_id, user_id)
 
     async def accept(self, invited: Invited) -> None:
         """Accepts an invitation."""
@@ -157,15 +139,20 @@ class Person:
 
         return await self._until(found, "an invitation", within)
 
-    async def reply_to(self, event_id: str) -> Said:
+    async def reply_to(self, event_id: str, *, kind: str | None = None) -> Said:
         """The answer to what this person said.
+
+        Args:
+            event_id: What they said.
+            kind: Of the answer, where there are several.
 
         Raises:
             NothingCameError: There was none in time.
         """
 
         def found() -> Said | None:
-            return next((said for said in self.said.values() if said.in_reply_to == event_id), None)
+            answers = (said for said in self.said.values() if said.in_reply_to == event_id)
+            return next((answer for answer in answers if kind in (None, answer.kind)), None)
 
         asked = self.said.get(event_id)
         return await self._until(found, f"an answer to “{asked.body}”" if asked else "an answer", _PATIENCE)
@@ -181,6 +168,22 @@ class Person:
             return next((said for said in self.said.values() if (said.kind, said.room_id) == (kind, room_id)), None)
 
         return await self._until(found, f"a message with {kind}", _PATIENCE)
+
+    async def once(self, true: Callable[[], bool], what: str) -> None:
+        """Waits until something is so.
+
+        Args:
+            true: Looked at with each news.
+            what: What is waited for, in a person's words.
+
+        Raises:
+            NothingCameError: It did not come in time.
+        """
+        await self._until(lambda: true() or None, what, _PATIENCE)
+
+    async def _send(self, room_id: str, event_type: str, content: dict[str, Any]) -> str:
+        once = secrets.token_hex(8)
+        return await self._sending.send(room_id, event_type, content, Outgoing(once, label=once))
 
     async def _until(self, found: Callable[[], T | None], what: str, within: float | None) -> T:
         try:
@@ -219,6 +222,7 @@ class Person:
         return self._names[user_id]
 
     async def _read(self, room_id: str, event: dict[str, Any]) -> None:
+        event_id, sender = event["event_id"], str(event.get("sender"))
         event_type, content = event.get("type"), event.get("content")
         if encrypted := event_type == "m.room.encrypted":
             try:
@@ -228,23 +232,18 @@ class Person:
                     self._locked.append((room_id, event))
                 return
             event_type, content = opened.type, opened.content
-        if event_type != "m.room.message" or not isinstance(content, dict) or event["event_id"] in self.said:
+        if event_type not in _HEARD or not isinstance(content, dict) or event_id in self._heard:
             return
-        about, relation = content.get(CONTENT_KEY), content.get("m.relates_to")
-        answered = relation.get("m.in_reply_to") if isinstance(relation, dict) else None
-        said = Said(
-            room_id,
-            event["event_id"],
-            str(event.get("sender")),
-            await self._name_in(room_id, str(event.get("sender"))),
-            event.get("origin_server_ts", 0) / 1000,
-            str(content.get("body", "")),
-            answered.get("event_id") if isinstance(answered, dict) else None,
-            about.get("kind") if isinstance(about, dict) else None,
-            encrypted,
-        )
-        self.said[said.event_id] = said
-        self._on_said(said)
+        name, at = await self._name_in(room_id, sender), event.get("origin_server_ts", 0) / 1000
+        self._heard.add(event_id)
+        heard = read(Event(room_id, event_id, sender, name, at, event_type, content, encrypted), self.said)
+        if heard is None:
+            return
+        if isinstance(heard, Edited):
+            self.said[heard.now.event_id] = heard.now
+        elif isinstance(heard, Said):
+            self.said[event_id] = heard
+        self._on_said(heard)
 
 
 def _invited(invitation: Invitation, sync: dict[str, Any]) -> Invited:
@@ -273,7 +272,7 @@ async def signed_in(
     password: SecretStr,
     *,
     folder: Path,
-    on_said: Callable[[Said], None],
+    on_said: Callable[[Heard], None],
 ) -> AsyncIterator[Person]:
     """A person on a new device that they signed; whoever uses it lets it `live`.
 

@@ -16,7 +16,9 @@ from pathlib import Path
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from onboard_bot.demo.person import Said
+from onboard_bot.chat.messages import shorten
+from onboard_bot.clock import Timestamp
+from onboard_bot.demo.heard import Edited, Said, Tapped
 from onboard_bot.demo.prompt import Prompt
 
 _YAML_KEY = r"^ *[a-z_]+:"
@@ -31,6 +33,9 @@ _SIGNS_IN_ASCII = {
     "⚠️": "[!]",
     "⏳": "[wait]",
     "✓": "*",
+    "🗳️": "[vote]",
+    "🕑": "[late]",
+    "↩️": "[back]",
     "✗": "!",
     "•": "-",
     "┃": "|",
@@ -41,6 +46,7 @@ _SIGNS_IN_ASCII = {
 }
 _NAME_COLOURS = ("cyan", "green", "magenta", "yellow", "blue")
 _NARROW = 60
+_BEGINNING = 30
 
 
 class ReaderGoneError(Exception):
@@ -129,6 +135,11 @@ class Screen:
         self.heading(title)
         self._room = room_id
 
+    def turn_to(self, room_id: str) -> None:
+        """What is said from now on is said in this room, which was entered before."""
+        if room_id != self._room:
+            self.enter(room_id, self._titles.get(room_id, "Another room"))
+
     def happened(self, text: str) -> None:
         """Something in a room that is no message."""
         self.say(text, "italic dim")
@@ -179,14 +190,12 @@ class Screen:
 
     def said(self, said: Said, quoted: Said | None) -> None:
         """A message as in a chat, below the beginning of what it answers."""
-        if said.room_id != self._room:
-            self.enter(said.room_id, self._titles.get(said.room_id, "Another room"))
+        self.turn_to(said.room_id)
         self.gap()
-        at = datetime.fromtimestamp(said.at, UTC).astimezone().strftime("%H:%M:%S")
-        head = Text.assemble((f"{at} ", "dim"), (self.fit(said.name), f"bold {self._colour_of(said.sender)}"))
-        head.append(self.fit(" 🔒" if said.encrypted else " 🔓"))
-        self._print(head)
-        indent = 2 if self._console.width < _NARROW else len(at) + 1
+        when = _time_of_day(said.at)
+        sealed = self.fit(" 🔒" if said.encrypted else " 🔓")
+        self._print(Text.assemble(when, self._name(said.sender, said.name), sealed))
+        indent = 2 if self._console.width < _NARROW else len(when)
         if quoted is not None:
             self._print(self._quote(quoted, indent))
             indent += 2
@@ -194,6 +203,26 @@ class Screen:
         body.highlight_regex(_CODE, "bold yellow")
         self._wrapped(body, indent)
         self.gap()
+
+    def edited(self, edited: Edited) -> None:
+        """What is new in a message that stands further up, as one line."""
+        what = "the card" if edited.now.is_about_a_request else "a message"
+        words = Text.assemble(self.fit(f" edits {what}: "), (self.fit(edited.news), "bold"))
+        self._did(edited.room_id, edited.at, self._name(edited.now.sender, edited.now.name).append(words))
+
+    def tapped(self, tapped: Tapped, signs: str) -> None:
+        """Signs under a message that stands further up, as one line.
+
+        Args:
+            tapped: One of them.
+            signs: All of them.
+        """
+        under = tapped.under
+        beginning = shorten("".join(under.body.splitlines()[:1]), _BEGINNING)
+        what = f"request {under.request_id}" if under.is_about_a_request else f"“{beginning}”"
+        does = "puts" if tapped.is_offered else "taps"
+        words = " ".join(f" {does} {signs} under {what}".splitlines())
+        self._did(tapped.room_id, tapped.at, self._name(tapped.sender, tapped.name).append(self.fit(words)))
 
     def failed(self, sentence: str, log_tail: str, logs: str) -> None:
         """The end that nobody wanted.
@@ -211,20 +240,36 @@ class Screen:
                 self._wrapped(Text(line), 2)
         self.say(f"All logs are kept in {logs}")
 
+    def _did(self, room_id: str, at: Timestamp, what: Text) -> None:
+        """Something that somebody did in a room without saying anything."""
+        self.turn_to(room_id)
+        when = _time_of_day(at)
+        self._wrapped(what, len(when), when)
+
+    def _name(self, sender: str, name: str) -> Text:
+        return Text.assemble((self.fit(name), f"bold {self._colour_of(sender)}"))
+
     def _quote(self, quoted: Said, indent: int) -> Text:
         beginning = self.fit(f"┃ {quoted.name}: {' '.join(quoted.body.split())}")
         text = Text(" " * indent + beginning, style="dim")
         text.truncate(self._console.width, overflow="ellipsis" if self._speaks_unicode else "crop")
         return text
 
-    def _wrapped(self, text: Text, indent: int = 0) -> None:
-        """Text, wrapped to the width; what follows a bullet or a tick stays to the right of it."""
+    def _wrapped(self, text: Text, indent: int = 0, lead: Text | None = None) -> None:
+        """Text, wrapped to the width; what follows a bullet or a tick stays to the right of it.
+
+        Args:
+            text: Which.
+            indent: Of all its rows.
+            lead: Stands in the indent of the first.
+        """
         for line in text.split("\n", allow_blank=True):
             hanging = 2 if line.plain.startswith(_BULLETS) else 0
             width = max(self._console.width - indent - hanging, 1)
             for number, piece in enumerate(line.wrap(self._console, width)):
                 piece.rstrip()
-                self._print(Text.assemble(" " * (indent + (hanging if number else 0)), piece, no_wrap=True))
+                before, lead = lead or " " * (indent + (hanging if number else 0)), None
+                self._print(Text.assemble(before, piece, no_wrap=True))
 
     def _colour_of(self, sender: str) -> str:
         return self._colours.setdefault(sender, _NAME_COLOURS[len(self._colours) % len(_NAME_COLOURS)])
@@ -243,3 +288,7 @@ class Screen:
                 os.dup2(nowhere.fileno(), sys.stdout.fileno())
             raise ReaderGoneError from error
         self._after_gap = False
+
+
+def _time_of_day(at: Timestamp) -> Text:
+    return Text(datetime.fromtimestamp(at, UTC).astimezone().strftime("%H:%M:%S "), style="dim")

@@ -4,30 +4,30 @@ import asyncio
 import re
 import secrets
 import sys
-from collections.abc import Coroutine
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn
 
 import aiohttp
 from pydantic import SecretStr
 
+from onboard_bot.demo.beside import unless
 from onboard_bot.demo.bot_process import BotProcess
-from onboard_bot.demo.person import Invited, NothingCameError, Person, Said, signed_in
-from onboard_bot.demo.prompt import Prompt
+from onboard_bot.demo.cast import ADMIN, GUEST, Cast
+from onboard_bot.demo.heard import Said
+from onboard_bot.demo.person import NothingCameError, Person, signed_in
 from onboard_bot.demo.screen import Screen
 from onboard_bot.demo.synapse import RunningSynapse, SynapseSettings
+from onboard_bot.demo.transcript import Transcript
+from onboard_bot.demo.turn import Turn
+from onboard_bot.demo.vote import ask_and_decide
 from onboard_bot.homeserver.port import NewAccount
 from onboard_bot.homeserver.secret import SecretFile
 from onboard_bot.homeserver.synapse import SharedSecretBackend
 from onboard_bot.matrix.client_api import ClientApi
 from onboard_bot.matrix.transport import Transport
-from onboard_bot.onboarding.ports import RateLimitedError, RefusedError, UnreachableError
 
-T = TypeVar("T")
-
-ADMIN = "admin"
 NEWCOMER = "ada"
 _TYPED = ("!help", "!register ada Ada Lovelace", "!register ada", "!register admin")
 _PASSWORD = re.compile(r"`([^`\s]+)`")
@@ -53,7 +53,7 @@ class Story:
         # Visitors type faster, and sign in from more clients, than Synapse's limits for strangers allow.
         self._synapse = RunningSynapse(folder / "synapse", SynapseSettings(rate_limits=False), sys.executable)
         self._bot = BotProcess(folder, self._synapse.url, self._synapse.secret_file, f"@{ADMIN}:localhost")
-        self._person: Person | None = None
+        self._transcript = Transcript(screen, ADMIN)
 
     async def tell(self) -> None:
         """From nothing to a proved account; then, if it stays, until the visitor has seen enough."""
@@ -62,53 +62,67 @@ class Story:
             http = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
             stack.push_async_callback(self._synapse.kill)  # nothing of it is kept, so it need not put its things away
             stack.push_async_callback(self._bot.stop)
-            person = await self._set_up(stack, http)
-            played = self._play(http, person)
-            await _unless(played, person.live(), self._bot.watch(), self._synapse.watch())
+            admin = await self._set_up(stack, http)
+            guest: asyncio.Future[Person] = asyncio.get_running_loop().create_future()
+            played = self._play(http, admin, guest)
+            await unless(
+                *(played, admin.live(), self._live_as_guest(stack, http, guest)),
+                *(self._bot.watch(), self._synapse.watch()),
+            )
 
     async def _set_up(self, stack: AsyncExitStack, http: aiohttp.ClientSession) -> Person:
         screen, synapse = self._screen, self._synapse
         with screen.step("Synapse is starting", f"Synapse {version('matrix-synapse')} runs at {synapse.url}"):
             await synapse.start()
         with screen.step("An admin gets an account", f"The admin's account is @{ADMIN}:{synapse.server_name}"):
-            backend = SharedSecretBackend(http, synapse.url, SecretFile(synapse.secret_file))
-            await backend.create(NewAccount(ADMIN, self._password))
+            await self._make_account(http, ADMIN)
         await self._bot.start()
         screen.done("The bot is started, as an operator would: onboard-bot run, and three settings")
         screen.yaml(self._bot.shown_configuration)
         with screen.step("The admin signs in with an encrypted client", "The admin's client is signed in and verified"):
-            signing_in = signed_in(
-                http, synapse.url, ADMIN, self._password, folder=self._folder / "admin", on_said=self._said
-            )
-            self._person = await stack.enter_async_context(signing_in)
-        return self._person
+            return await self._sign_in(stack, http, ADMIN)
 
-    async def _play(self, http: aiohttp.ClientSession, person: Person) -> None:
-        screen = self._screen
+    async def _live_as_guest(
+        self, stack: AsyncExitStack, http: aiohttp.ClientSession, guest: asyncio.Future[Person]
+    ) -> NoReturn:
+        """Beside the first part, which needs nobody else: so the second need not wait."""
+        await self._make_account(http, GUEST)
+        person = await self._sign_in(stack, http, GUEST)
+        guest.set_result(person)
+        await person.live()
+
+    async def _make_account(self, http: aiohttp.ClientSession, name: str) -> None:
+        backend = SharedSecretBackend(http, self._synapse.url, SecretFile(self._synapse.secret_file))
+        await backend.create(NewAccount(name, self._password))
+
+    async def _sign_in(self, stack: AsyncExitStack, http: aiohttp.ClientSession, name: str) -> Person:
+        on_said = self._transcript.hears(name)
+        signing_in = signed_in(
+            http, self._synapse.url, name, self._password, folder=self._folder / name, on_said=on_said
+        )
+        return await stack.enter_async_context(signing_in)
+
+    async def _play(self, http: aiohttp.ClientSession, admin: Person, guest: asyncio.Future[Person]) -> None:
+        screen, enter = self._screen, self._transcript.enter
         with screen.step("The bot is setting itself up", "The bot has an account, a verified device and a room"):
-            invited = await person.invitation()
-        room = await self._enter(person, invited)
+            invited = await admin.invitation()
+        room = await enter(admin, invited)
         for typed in _TYPED:
             await self._pause()
-            await person.reply_to(await person.say(room, typed))
-        invited = await person.invitation(but={room})
+            await admin.reply_to(await admin.say(room, typed))
+        invited = await admin.invitation(but={room})
         await self._pause()
-        direct = await self._enter(person, invited)
-        credentials = await person.message(kind="credentials", room_id=direct)
+        direct = await enter(admin, invited)
+        credentials = await admin.message(kind="credentials", room_id=direct)
         await self._pause()
         await self._prove(http, credentials)
+        await self._pause()
+        cast = Cast(admin, await self._bring(admin, guest, room), room)
+        await ask_and_decide(cast, self._transcript, self._pause)
         if self._stays:
             self.stayed = True
-            await self._stay(person, room)
-
-    async def _enter(self, person: Person, invited: Invited) -> str:
-        """Accepts an invitation; the room. Shown first: what waits in there is shown as soon as it can be read."""
-        title = f"the room “{invited.room_name}”" if invited.room_name else "a direct message"
-        sealed = "encrypted" if invited.encrypted else "not encrypted"
-        self._screen.enter(invited.room_id, f"{title[0].upper()}{title[1:]} · {sealed}")
-        self._screen.happened(f"{invited.by} invites {ADMIN} to {title}; {ADMIN} accepts.")
-        await person.accept(invited)
-        return invited.room_id
+            self._offer_turn()
+            await Turn(screen, self._transcript, cast).take()
 
     async def _prove(self, http: aiohttp.ClientSession, credentials: Said) -> None:
         """Signs in as the newcomer, with nothing but what was delivered."""
@@ -126,57 +140,35 @@ class Story:
         await api.delete_own_session()
         self._screen.done("POST /logout: signed out again")
 
-    async def _stay(self, person: Person, room_id: str) -> None:
+    async def _bring(self, admin: Person, guest: asyncio.Future[Person], room: str) -> Person:
+        """Brings the guest into the room."""
+        screen = self._screen
+        screen.heading(f"Approval: {GUEST} asks, the room decides")
+        person = await guest
+        screen.done(f"{GUEST} has an account and an encrypted client, too")
+        await admin.invite(room, person.user_id)
+        invited = await person.invitation()
+        screen.turn_to(room)
+        screen.happened(f"{invited.by} invites {GUEST} to the room “{invited.room_name}”; {GUEST} accepts.")
+        screen.happened("Her power level is 0; below 50 one cannot make accounts, only ask for them.")
+        await person.accept(invited)
+        return person
+
+    def _offer_turn(self) -> None:
         screen = self._screen
         screen.heading("Your turn")
         screen.say("You are the admin now. Type commands below (!help, !status, !register …); exit or Ctrl-D ends it.")
+        screen.say(
+            f"{GUEST} types what begins with her name (try {GUEST}: !register eve). A line that is just ✅ or ❌ goes"
+            " under the last card; !approve and !deny say it in words."
+        )
         screen.say("Or sign in with a Matrix client on this machine:")
         screen.facts(
             {"Homeserver": self._synapse.url, "Username": ADMIN, "Password": self._password.get_secret_value()}
         )
+        screen.say(f"({GUEST} has the same password.)", "dim")
         screen.gap()
-        screen.prompt = Prompt(f"{ADMIN}> ", screen.fit, redraws=screen.can_redraw)
-        try:
-            await _unless(self._type(person, room_id, screen.prompt), self._accept_all(person))
-        finally:
-            screen.prompt = None
-
-    async def _type(self, person: Person, room_id: str, prompt: Prompt) -> None:
-        async with aclosing(prompt.lines()) as lines:
-            async for line in lines:
-                if line.strip() in ("exit", "quit"):
-                    return
-                if not line.strip():
-                    continue
-                try:
-                    await person.say(room_id, line)
-                except (RefusedError, UnreachableError, RateLimitedError) as error:
-                    self._screen.happened(f"That could not be sent: {error}")
-
-    async def _accept_all(self, person: Person) -> NoReturn:
-        while True:
-            await self._enter(person, await person.invitation(within=None))
-
-    def _said(self, said: Said) -> None:
-        assert self._person is not None
-        quoted = self._person.said.get(said.in_reply_to) if said.in_reply_to else None
-        self._screen.said(said, quoted)
 
     async def _pause(self) -> None:
         if self._stays:  # somebody is reading along
             await asyncio.sleep(_READING_PAUSE)
-
-
-async def _unless(played: Coroutine[Any, Any, T], *watches: Coroutine[Any, Any, NoReturn]) -> T:
-    """What comes of `played`, unless one of the others fails first."""
-    task = asyncio.create_task(played)
-    tasks: list[asyncio.Task[Any]] = [task, *(asyncio.create_task(watch) for watch in watches)]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for ended in done:
-            ended.result()
-        return task.result()
-    finally:
-        for each in tasks:
-            each.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

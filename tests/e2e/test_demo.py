@@ -87,7 +87,26 @@ def test_without_a_terminal_it_shows_the_whole_way_and_ends(surroundings: dict[s
         "signed in on the device",
         "whoami: @ada:localhost",
         "signed out",
+        "Approval: grace asks, the room decides",
+        "admin invites grace",
+        'grace 🔒\n         !register bob Bob --note="plays the bassoon"',
+        '┃ grace: !register bob Bob --note="plays the bassoon"\n           🗳️ Request ',
+        "0 of 1 approval",
+        "Onboarding puts ✅ and ❌ under request ",
+        "admin taps ✅ under request ",
+        "Onboarding edits the card: ✅ Request ",
+        "A direct message to grace · encrypted",
+        "Onboarding invites grace to a direct message; grace accepts.",
+        "The account @bob:localhost is ready",
+        "Password: `",
+        "That was all",
     )
+    in_order(done.stdout, "admin taps", "(Bob) is created: @bob:localhost", "A direct message to grace")
+    in_order(
+        done.stdout, "admin taps", "┃ grace: !register bob", "✅ @bob:localhost (Bob) is ready.", "A direct message to"
+    )
+    assert done.stdout.count("🗳️ Request") == 1, "an edit shows a card again"
+    assert done.stdout.count("Onboarding puts") == 1, "each sign is a line"
     in_order(done.stdout, "A direct message · encrypted", "Onboarding 🔒", "Password: `", "The proof")
     assert "🔓" not in done.stdout
     assert "\x1b" not in done.stdout
@@ -109,6 +128,7 @@ def test_narrow_and_in_ascii_nothing_is_lost(surroundings: dict[str, str]) -> No
     assert (done.returncode, done.stderr) == (0, "")
     assert max(len(line) for line in done.stdout.splitlines()) <= 40
     in_order(done.stdout, "Onboarding [encrypted]\n  | admin: !register ada", "[ok] @ada:localhost", "* POST /logout")
+    in_order(done.stdout, "Onboarding puts [ok] and [no]", "admin taps [ok] under request", "edits the card:")
     assert done.stdout.isascii()
 
 
@@ -170,13 +190,18 @@ def terminal(surroundings: dict[str, str]) -> Iterator[Terminal]:
     at.close()
 
 
-def test_at_a_terminal_one_goes_on_typing_as_the_admin(terminal: Terminal, surroundings: dict[str, str]) -> None:
+def test_at_a_terminal_one_goes_on_as_the_admin_and_as_grace(terminal: Terminal, surroundings: dict[str, str]) -> None:
     terminal.shows("Homeserver", "http://127.0.0.1:", "Username", "admin", "Password", "admin> ")
     terminal.type("!statsu\x7f\x7f")
     terminal.type("us\r!help regi")  # the next line is begun before the answer comes
     terminal.shows("admin 🔒\n         !status", "┃ admin: !status", "onboard-bot 0.", "admin> !help regi")
     terminal.type("ster\r")
     terminal.shows("┃ admin: !help register")
+    terminal.type("grace: !register eve Eve\r")
+    terminal.shows("grace 🔒\n         !register eve Eve\n", "puts ✅ and ❌ under request ")
+    terminal.type("❌\r")
+    terminal.shows("!register eve Eve", "taps ❌ under request ", "edits the card: ❌ Request ", "denied by @admin")
+    terminal.shows("!register eve Eve", "┃ grace: !register eve Eve\n           ❌ eve ", " was denied")
     terminal.type("\x04")
 
     assert terminal.ends() == 0, terminal.text
