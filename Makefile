@@ -11,7 +11,7 @@ LOCK := .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 
 	--no-emit-index-url --no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs bench cuts chaos outages hostile limits encrypted clean lock
+.PHONY: help demo test lint format docs bench cuts chaos outages hostile limits encrypted votes clean lock
 LONG = $(BIN)/python -m pytest --long --capture=no --quiet
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
@@ -59,6 +59,9 @@ limits: $(VENV)/.dev ## forty commands in a minute against a Synapse with its de
 
 encrypted: $(VENV)/.dev $(ELEMENT)/.made ## a thousand commands typed in Element, while keys are thrown away on both sides
 	@$(LONG) tests/element/test_many_commands.py
+
+votes: $(VENV)/.dev $(ELEMENT)/.made ## approve the same request at the same instant, a hundred times
+	@$(LONG) tests/element/test_votes_at_once.py
 
 clean: ## remove everything that was made here
 	@rm -rf $(VENV) $(ELEMENT) .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

@@ -193,8 +193,8 @@ class Work:
             JobKind.ANSWER: Answer(ports.sender, naming, wording, self._voters, own_user_id=rules.own_user_id),
             JobKind.OFFER: Offer(ports.sender, naming, self._clock),
             JobKind.EDIT_CARD: EditCard(ports.sender, naming, wording),
-            JobKind.EXPIRE: Expire(self._jumps),
-            JobKind.REMIND: Remind(self._jumps),
+            JobKind.EXPIRE: Expire(),
+            JobKind.REMIND: Remind(),
             JobKind.WEIGH: Weigh(self._voters, self._voting),
             JobKind.CREATE_ACCOUNT: CreateAccount(ports.backend, self._sealer, server_name),
             JobKind.DELIVER_CREDENTIALS: DeliverCredentials(

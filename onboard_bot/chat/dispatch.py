@@ -8,11 +8,12 @@ from onboard_bot.backoff import Backoff
 from onboard_bot.chat import replies, trust_replies
 from onboard_bot.chat.admission import Admission
 from onboard_bot.chat.commands import COMMANDS, Command, to_command
-from onboard_bot.chat.grammar import CommandSpec, parse
+from onboard_bot.chat.grammar import CommandSpec, find_command, parse
 from onboard_bot.chat.incoming import BotNames, TypedCommand, read_command
 from onboard_bot.chat.messages import Message, ReplyTo, render
 from onboard_bot.chat.obeying import Obeying, Order
 from onboard_bot.chat.taps import Taps
+from onboard_bot.chat.words import first_word
 from onboard_bot.clock import Clock
 from onboard_bot.domain.devices import Standing, is_obeyed
 from onboard_bot.domain.passwords import Choose
@@ -189,19 +190,27 @@ class Dispatch:
             OnboardError: It makes no sense, or they may not.
         """
         line, *more = typed.text.strip().splitlines() or [""]
-        parsed = parse(line, COMMANDS, prefix=self._manners.prefix)
+        try:
+            parsed = parse(line, COMMANDS, prefix=self._manners.prefix)
+        except OnboardError:
+            self._permit(actor, find_command(first_word(line)[0], COMMANDS, prefix=self._manners.prefix))
+            raise
         if any(other.strip() for other in more):
             raise OnboardError(
                 ErrorCode.BAD_ARGUMENT,
                 "A command is one line, and nothing of this message was obeyed. Please send each command by itself.",
             )
-        if actor.role < parsed.spec.role and not parsed.help:
+        if not parsed.help:
+            self._permit(actor, parsed.spec)
+        return parsed.spec, to_command(parsed)
+
+    def _permit(self, actor: Actor, spec: CommandSpec) -> None:
+        if actor.role < spec.role:
             raise OnboardError(
                 ErrorCode.NOT_PERMITTED,
                 f"Only people with power level {self._manners.approver_level} or more in this room can use"
-                f" {self._manners.prefix}{parsed.spec.name}. Please ask one of them.",
+                f" {self._manners.prefix}{spec.name}. Please ask one of them.",
             )
-        return parsed.spec, to_command(parsed)
 
     async def _with_electorate(self, order: Order) -> Order:
         """The order, with a look at all whose votes may decide by it."""

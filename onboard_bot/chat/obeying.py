@@ -274,4 +274,4 @@ async def _find(tx: Transaction, request_id: str) -> Request:
 
 
 def _no_such_request(typed: str) -> OnboardError:
-    return OnboardError(ErrorCode.NOT_FOUND, f"There is no request {shorten(typed, _SHOWN)}.")
+    return OnboardError(ErrorCode.NOT_FOUND, f"There is no request “{shorten(typed, _SHOWN)}”.")

@@ -27,6 +27,7 @@ from onboard_bot.errors import OnboardError
 __all__ = [
     "HistoryLine",
     "cancelled",
+    "cancelled_by_others",
     "denied",
     "details",
     "expired",
@@ -124,6 +125,16 @@ def expired(view: CardView, mentions: tuple[str, ...]) -> Message:
         again,
     )
     return Message((Paragraph(words),), _told(view), mentions)
+
+
+def cancelled_by_others(view: CardView, mentions: tuple[str, ...]) -> Message:
+    """What somebody is told whose request an approver cancelled.
+
+    Args:
+        view: The request.
+        mentions: Who asked.
+    """
+    return Message((Paragraph(("↩️ ", *_named(view.request), " was cancelled by an approver.")),), _told(view), mentions)
 
 
 def reminder(view: CardView, mentions: tuple[str, ...]) -> Message:

@@ -129,6 +129,10 @@ def _rights(facts: RoomFacts, bot: str, *, made_by_bot: bool) -> Iterator[Findin
             f" (it has {levels.of(bot):g}).",
         )
         return
+    if not levels.may_send(bot, "m.reaction"):
+        yield warn(
+            _KEY, f"in {room_id} {bot} may not put ✅ and ❌ under a request. Lower the level of m.reaction there."
+        )
     if not levels.may_send(bot, "m.room.redaction"):
         yield warn(
             _KEY, f"in {room_id} {bot} may not remove its own messages. Lower the level of m.room.redaction there."

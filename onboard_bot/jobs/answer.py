@@ -51,11 +51,16 @@ class Due:
 class Answers:
     """What goes out as one message.
 
-    `may_be_out` says whether an earlier try may have brought the first of them into the room.
+    Args:
+        room_id: Where.
+        due: In order.
+        merged: Whether it is a list, also where all but one of it came to nothing meanwhile.
+        may_be_out: Whether an earlier try may have brought it into the room.
     """
 
     room_id: str
     due: tuple[Due, ...]
+    merged: bool
     may_be_out: bool
 
 
@@ -84,31 +89,30 @@ class Answer(Effect[Answers]):
 
     async def prepare(self, tx: Transaction, job: Job) -> Answers | None:
         """What is to be said now, this answer first."""
-        first = await self._due(tx, job)
-        if first is None:
+        jobs = [job, *await tx.jobs.attached(job)]
+        due = await self._all_due(tx, jobs)
+        if not due:
+            await self._let_go(tx, job)
             return None
         # A version that wrote nothing of it down may have sent it all the same, and so may the life before a restore.
         may_be_out = bool(job.payload.get("may_be_out", job.attempts > 1))
         may_be_out = may_be_out or self._naming.of(job).tried_since is not None
-        due = [first, *[d for other in await tx.jobs.attached(job) if (d := await self._due(tx, other)) is not None]]
-        if job.attempts > 1 and not may_be_out:
-            due += await self._join(tx, job, due)
+        joined = await self._join(tx, job, due) if job.attempts > 1 and not may_be_out else []
         await tx.jobs.remember(job, may_be_out=True)
-        room_id = job.payload.get("room_id") or (first.spoken and first.spoken.view.request.origin_room)
-        return Answers(str(room_id), tuple(due), may_be_out)
+        first = due[0]
+        room_id = first.job.payload.get("room_id") or (first.spoken and first.spoken.view.request.origin_room)
+        merged = len(jobs) + len(joined) > 1
+        return Answers(str(room_id), (*due, *joined), merged=merged, may_be_out=may_be_out)
 
     async def perform(self, job: Job, prepared: Answers) -> Record | None:
         """Replies. A room that does not let the bot speak does not hold the credentials up."""
         approvers = await self._approvers(prepared)
-        worth_it = [due for due in prepared.due if due.spoken is None or self._wording.is_needed(due.spoken, approvers)]
-        if not worth_it:
-            return lambda tx: self._said(tx, prepared)
-        first, *others = worth_it
-        outgoing = self._naming.of(job, *(due.job.key for due in worth_it if due.job.key != job.key))
-        answered = [self._answered(due, approvers, alone=not others) for due in worth_it]
-        content = as_list(answered) if others else answered[0].content
-        card: Card | None = None
-        reminds: list[Request] = []
+        due = [each for each in prepared.due if each.spoken is None or self._wording.is_needed(each.spoken, approvers)]
+        if not due:
+            return lambda tx: self._said(tx, job, prepared)
+        answered = [self._answered(each, approvers, alone=not prepared.merged) for each in due]
+        content = as_list(answered) if prepared.merged else answered[0].content
+        outgoing = self._naming.of(job, *(each.job.key for each in due if each.job.key != job.key))
         try:
             event_id = await self._sender.send(prepared.room_id, "m.room.message", content, outgoing)
         except RateLimitedError as error:
@@ -117,16 +121,18 @@ class Answer(Effect[Answers]):
             if not error.is_definite:
                 raise
             _log.warning("%s: the room did not take the answer (%s)", job.key, error)
-        else:
-            reminds = [due.spoken.view.request for due in worth_it if due.spoken and due.spoken.says is Says.REMINDER]
-            if first.spoken is not None and first.spoken.says is Says.CARD and not others:
-                card = Card(prepared.room_id, event_id, self._wording.deciders(first.spoken.view, approvers))
-        return lambda tx: self._said(tx, prepared, card, reminds)
+            return lambda tx: self._said(tx, job, prepared)
+        reminds = [each.spoken.view.request for each in due if each.spoken and each.spoken.says is Says.REMINDER]
+        shown = due[0].spoken
+        if prepared.merged or shown is None or shown.says is not Says.CARD:
+            return lambda tx: self._said(tx, job, prepared, reminds)
+        card = Card(prepared.room_id, event_id, self._wording.deciders(shown.view, approvers))
+        return lambda tx: self._posted(tx, job, prepared, shown.view.request, card)
 
     async def give_up(self, tx: Transaction, job: Job, error: str) -> None:  # noqa: ARG002 - the log has it
         """Nobody waits for what cannot be said."""
-        due = [await self._due(tx, each) for each in (job, *await tx.jobs.attached(job))]
-        await self._said(tx, Answers("", tuple(each for each in due if each is not None), may_be_out=True))
+        due = await self._all_due(tx, [job, *await tx.jobs.attached(job)])
+        await self._said(tx, job, Answers("", tuple(due), merged=True, may_be_out=True))
 
     async def _approvers(self, prepared: Answers) -> frozenset[str]:
         """Whom the cards and reminders among them ask; nobody where there are none."""
@@ -140,7 +146,9 @@ class Answer(Effect[Answers]):
         size = sum(self._size(each) for each in due)
         for other in await tx.jobs.waiting_behind(job, at_most=_AT_MOST - len(due)):
             one = await self._due(tx, other)
-            if one is None or one.reply_to.thread_root != due[0].reply_to.thread_root:
+            if one is None:  # it comes to its end by itself
+                continue
+            if one.reply_to.thread_root != due[0].reply_to.thread_root:
                 break
             size += self._size(one)
             if size > _BYTES_AT_MOST:
@@ -149,19 +157,26 @@ class Answer(Effect[Answers]):
             joined.append(one)
         return joined
 
-    async def _said(
-        self, tx: Transaction, said: Answers, card: Card | None = None, reminds: Collection[Request] = ()
-    ) -> None:
+    async def _posted(self, tx: Transaction, job: Job, said: Answers, shown: Request, card: Card) -> None:
+        await self._said(tx, job, said)
+        await showing.posted(tx, shown, card, revision=0 if said.may_be_out else shown.revision)
+
+    async def _said(self, tx: Transaction, job: Job, said: Answers, reminds: Collection[Request] = ()) -> None:
         for request in reminds:
             await tx.record(Entry(Verb.REQUEST_REMINDED, request.id))
         for each in said.due:
             if each.spoken is not None and each.spoken.says is Says.OUTCOME:
                 await outcome.answered(tx, each.spoken.view.request)
-        if card is not None and said.due[0].spoken is not None:
-            shown = said.due[0].spoken.view.request
-            await showing.posted(tx, shown, card, revision=0 if said.may_be_out else shown.revision)
-        for follower in said.due[1:]:
-            await tx.jobs.finish(follower.job, now=tx.now)
+        await self._let_go(tx, job)
+
+    async def _let_go(self, tx: Transaction, job: Job) -> None:
+        """What went along with it is done as well."""
+        for follower in await tx.jobs.attached(job):
+            await tx.jobs.finish(follower, now=tx.now)
+
+    async def _all_due(self, tx: Transaction, jobs: Collection[Job]) -> list[Due]:
+        """What these jobs have to say, without those for which it is too late."""
+        return [due for job in jobs if (due := await self._due(tx, job)) is not None]
 
     async def _due(self, tx: Transaction, job: Job) -> Due | None:
         if "content" in job.payload:

@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 
-from onboard_bot.clock_jump import ClockJumps
 from onboard_bot.domain.requests import Request, State
 from onboard_bot.jobs.effect import Effect, PostponedError, Record
 from onboard_bot.onboarding import decision, effects
@@ -13,17 +12,13 @@ from onboard_bot.store.transaction import Transaction
 class _Deadline(Effect[None]):
     """Something that happens within the database at a moment, if the request still waits for it.
 
-    Args:
-        jumps: Says whether the moment can be believed.
+    Whether the moment can be believed is for the runner to know: after a jump of the clock it lets none of them begin.
     """
 
-    def __init__(self, jumps: ClockJumps) -> None:
-        self._jumps = jumps
+    by_the_clock = True
 
     async def prepare(self, tx: Transaction, job: Job) -> None:
-        """Does it, or waits until it is time."""
-        if self._jumps.pause_left() > 0:  # the runner leaves it out meanwhile; what it is due at stays as it was
-            raise PostponedError("the clock jumped", wait=job.run_after - tx.now)
+        """Does it."""
         request = await tx.requests.get(job.payload["request_id"])
         ends = job.payload["expires_at"]
         if request is not None and request.state is State.PENDING and request.expires_at == ends:

@@ -38,6 +38,9 @@ class Effect(ABC, Generic[T]):
     at_once = 1
     """How many jobs of this kind may run at the same time."""
 
+    by_the_clock = False
+    """Whether it is due when the wall clock shows a moment, and not so many seconds after something."""
+
     @abstractmethod
     async def prepare(self, tx: Transaction, job: Job) -> T | None:
         """Reads what is needed and writes down that it begins, in one transaction; None where nothing is to be done."""

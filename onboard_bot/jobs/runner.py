@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -31,6 +32,8 @@ _REFUSALS_ALLOWED_FOR = 24 * 3600.0
 # (design, section 3, `approval.expires_after`).
 _LONGEST_SLEEP = 5.0
 _LONGEST_WAIT = 30.0
+# By what asks for it: a limit of the server's, a refusal.
+_LONGEST_ASKED_WAIT = 600.0
 _LAST_MOMENTS = 5.0
 _UNTIL_SIGNED_IN = 5.0
 _AFTER_STORE_FAULT = 1.0
@@ -66,6 +69,8 @@ class Runner:
         self._running: dict[int, asyncio.Task[None]] = {}
         self._lanes: set[str] = set()
         self._kinds: Counter[str] = Counter()
+        self._by_the_clock = [kind for kind, effect in effects.items() if effect.by_the_clock]
+        self._looked_at = math.inf
 
     async def run(self) -> None:
         """Goes on for ever; a cancellation lets what is running come to its end first."""
@@ -125,6 +130,10 @@ class Runner:
         """Starts what may start now; how many jobs that were."""
         started = 0
         now = self._clock.now()
+        if now < self._looked_at:  # the clock was set back, perhaps before this start
+            async with self._store.transaction() as tx:
+                await tx.jobs.bring_back(now=now, longest_wait=_LONGEST_ASKED_WAIT, without=self._by_the_clock)
+        self._looked_at = now
         # As they were before the look: a job that comes to its end during it may still be among what was seen.
         busy = set(self._lanes)
         async with self._store.reading() as tx:
@@ -158,7 +167,8 @@ class Runner:
         effect = self._effects[job.kind]
         try:
             async with self._store.transaction() as tx:
-                begun = await tx.jobs.begin(job, now=tx.now, by=self._device_id)
+                rests = job.kind in self._resting()  # since it was looked for; what it is due at stays as it was
+                begun = None if rests else await tx.jobs.begin(job, now=tx.now, by=self._device_id)
                 if begun is None:
                     return
                 job = begun

@@ -1,6 +1,6 @@
 """Owns which words belong to a request as it stands: its card, a reminder of it, what became of it."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from onboard_bot.chat import replies, request_replies
@@ -8,7 +8,7 @@ from onboard_bot.chat.cards import CardView, card
 from onboard_bot.chat.lists import merged_request
 from onboard_bot.chat.messages import Message
 from onboard_bot.domain.approvals import ApprovalRules, may_vote_on
-from onboard_bot.domain.requests import Request, State
+from onboard_bot.domain.requests import OPEN, Request, State
 from onboard_bot.errors import ErrorCode, OnboardError
 from onboard_bot.onboarding import effects
 from onboard_bot.onboarding.effects import Says
@@ -17,6 +17,12 @@ from onboard_bot.store.transaction import Transaction
 
 _MENTIONED_AT_MOST = 100
 """Where more people than this may decide, pinging all of them would be a nuisance, and a large event."""
+
+_ENDED: Mapping[State, Callable[[CardView, tuple[str, ...]], Message]] = {
+    State.DENIED: request_replies.denied,
+    State.EXPIRED: request_replies.expired,
+    State.CANCELLED: request_replies.cancelled_by_others,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,8 @@ class Wording:
         """What there is to say; None where it is too late for it."""
         if says is Says.REMINDER and request.state is not State.PENDING:
             return None
+        if says is Says.OUTCOME and request.state in OPEN:  # it was taken up again meanwhile
+            return None
         return Spoken(says, await self.view(tx, request))
 
     def message(self, spoken: Spoken, approvers: Collection[str], *, alone: bool) -> Message:
@@ -89,6 +97,8 @@ class Wording:
             return self._outcome(view)
         if spoken.says is Says.REMINDER:
             return request_replies.reminder(view, mentions=self._have_not_voted(view, approvers))
+        if view.request.card is not None:  # two people asked for it, and there is but one that can be tapped
+            return merged_request(view, mentions=())
         deciders = self.deciders(view, approvers)
         if alone:
             return card(replace(view, deciders=len(deciders)), mentions=deciders)
@@ -125,10 +135,8 @@ class Wording:
                 where_credentials_went=where,
                 mentions=waited,
             )
-        if request.state is State.DENIED:
-            return request_replies.denied(view, mentions=waited)
-        if request.state is State.EXPIRED:
-            return request_replies.expired(view, mentions=waited)
+        if request.state in _ENDED:
+            return _ENDED[request.state](view, waited)
         if request.state is State.UNKNOWN:
             return replies.account_unknown(request.id, user_id, mentions=waited)
         code = ErrorCode(request.error or ErrorCode.INTERNAL)

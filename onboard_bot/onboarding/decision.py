@@ -63,7 +63,8 @@ async def cancel(tx: Transaction, request: Request, by: Actor, *, event_id: str)
     Raises:
         OnboardError: `not_permitted` for another one's request, `already_decided`.
     """
-    if not same_user(by.user_id, request.requester) and by.role < Role.APPROVER:
+    is_own = same_user(by.user_id, request.requester)
+    if not is_own and by.role < Role.APPROVER:
         raise OnboardError(
             ErrorCode.NOT_PERMITTED,
             f"Request {request.id} is not yours. An approver can deny or cancel it.",
@@ -76,6 +77,9 @@ async def cancel(tx: Transaction, request: Request, by: Actor, *, event_id: str)
     await tx.requests.erase_password(request.id)
     await tx.record(Entry(Verb.REQUEST_CANCELLED, request.id, personal={"by": by.user_id, "event_id": event_id}))
     await _no_longer_pending(tx, request)
+    if effects.ran_at_once(request):  # its command waits for its answer, and what they asked later waits behind that
+        await tx.jobs.withdraw(effects.slow_sign_key(request), now=tx.now)
+        await tx.intend(effects.answer(request))
 
 
 async def expire(tx: Transaction, request: Request) -> None:

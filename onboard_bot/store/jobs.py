@@ -201,6 +201,22 @@ class Jobs:
             .values(state=state, finished_at=now, last_error=error and error[:500], payload={})
         )
 
+    async def bring_back(self, *, now: Timestamp, longest_wait: float, without: Collection[str] = ()) -> None:
+        """The clock was set back: what it wrote while it was ahead is not to wait until it is there again.
+
+        Args:
+            now: What it shows now.
+            longest_wait: Seconds for which a job is put off at most when a try has come to nothing.
+            without: The kinds that are due at a moment, whatever was done to the clock.
+        """
+        later = (jobs.c.state == "open") & (jobs.c.run_after > now) & jobs.c.kind.not_in(without)
+        delay = jobs.c.run_after - jobs.c.created_at
+        await self._connection.execute(
+            update(jobs).where(later, jobs.c.created_at > now).values(run_after=now + delay, created_at=now)
+        )
+        put_off_too_long = (jobs.c.attempts > 0) & (jobs.c.run_after > now + longest_wait)
+        await self._connection.execute(update(jobs).where(later, put_off_too_long).values(run_after=now))
+
     async def hasten(self, key: str, *, until: Timestamp) -> None:
         """An intent that no try has begun for is due at this moment, if it was due later."""
         await self._connection.execute(

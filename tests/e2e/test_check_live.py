@@ -440,6 +440,43 @@ async def test_a_given_room_that_has_not_let_the_bot_in_is_waited_for(
     assert f"waiting for an invitation to {room_id}; invite {place.bot}" in result.line("WARN admin_room.room")
 
 
+async def test_each_room_that_a_group_is_named_by_has_a_line(
+    place: Place, http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    owner, bot = client(http, place.synapse, place.admin_token), client(http, place.synapse, place.bot_token)
+    inside = await owner.create_room({"preset": "public_chat", "room_alias_name": "teachers"})
+    await bot.join(inside)
+    closed = await owner.create_room({"preset": "private_chat"})
+    deserted = await owner.create_room({"preset": "public_chat"})
+    await bot.join(deserted)
+    await owner.leave(deserted)
+    server = place.synapse.server_name
+    rooms = {
+        "teachers": f"#teachers:{server}",
+        "parents": closed,
+        "board": f"#board:{server}",
+        "nobody": deserted,
+    }
+    groups = [{"name": name, "room": room} for name, room in rooms.items()]
+    result = await checked(beside(place, tmp_path, approval={"groups": groups}))
+    assert result.status == 1
+    assert f"the bot is in #teachers:{server}" in result.line("OK approval.groups: ")
+    assert "1 approval of the group nobody, and nobody of it has the level" in result.line("WARN approval.groups: ")
+    not_in, nowhere = result.beginning("FAIL room_unusable: ")
+    assert f"The bot is not in {closed}" in not_in
+    assert f"Invite {place.bot} there" in not_in
+    assert f"There is no room #board:{server}" in nowhere
+
+
+async def test_before_the_first_start_the_rooms_of_groups_are_said_to_be_entered(
+    synapse: RunningSynapse, tmp_path: Path
+) -> None:
+    groups = [{"name": "teachers", "room": "#teachers:localhost"}, {"name": "head", "members": ["@ada:localhost"]}]
+    result = await checked(written(tmp_path, synapse, approval={"groups": groups}))
+    assert result.status == 0
+    assert "#teachers:localhost" in result.line("OK approval.groups: ")
+
+
 async def test_an_alias_that_leads_nowhere_is_unusable(place: Place, tmp_path: Path) -> None:
     alias = f"#nowhere:{place.synapse.server_name}"
     result = await checked(beside(place, tmp_path, admin_room={"room": alias}))

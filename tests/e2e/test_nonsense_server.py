@@ -553,17 +553,17 @@ async def invitations(view: ServerView, room_id: str, sender: str) -> list[str]:
     ]
 
 
-async def test_help_shows_register_only_to_people_who_may_run_it(
+async def test_help_shows_approve_only_to_people_who_may_vote(
     synapse: RunningSynapse, view: ServerView, tmp_path: Path, quickly: Launch
 ) -> None:
     async with open_desk(tmp_path, synapse, view, launch=quickly) as desk:
-        assert "!register" in (await desk.ask("!help")).body
+        assert "!approve" in (await desk.ask("!help")).body
         async with desk.member("bob") as bob:
-            assert "!register" not in (await desk.ask("!help", by=bob)).body
-            assert (await desk.ask("!register carol", by=bob)).about["error"] == "not_permitted"
+            assert "!approve" not in (await desk.ask("!help", by=bob)).body
+            assert (await desk.ask("!approve 23456", by=bob)).about["error"] == "not_permitted"
             await level_counts_at_once(desk, bob)
 
 
 async def level_counts_at_once(desk: Desk, person: Person) -> None:
     await desk.admin.set_level(desk.room_id, person.user_id, 50)
-    assert "!register" in (await desk.ask("!help", by=person)).body
+    assert "!approve" in (await desk.ask("!help", by=person)).body

@@ -180,6 +180,15 @@ class Element:
         why = f"a reply to {event_id}"
         return await self.event(lambda e: e.in_reply_to == event_id and e.type in wanted, within=within, why=why)
 
+    async def signs_under(self, event_id: str) -> None:
+        """Waits for the two signs that the bot puts under a card."""
+
+        def keys() -> set[str]:
+            under = [e.relation for e in self.events.values() if e.relation.get("event_id") == event_id]
+            return {str(relation.get("key")) for relation in under}
+
+        await self.until(lambda: {"✅", "❌"} <= keys(), why=f"✅ and ❌ under {event_id}")
+
     def said_by(self, sender: str, room_id: str | None = None, *, after: str | None = None) -> list[Event]:
         """Messages and reactions of somebody, since an event; nothing before that event has come."""
         events = list(self.events.values())

@@ -80,6 +80,7 @@ class Element {
     this.crypto.setDeviceIsolationMode(ISOLATION[isolation]());
     this.client.on(sdk.ClientEvent.Event, (event) => void this.#take(event));
     this.client.on(sdk.MatrixEventEvent.Decrypted, (event) => void this.#show(event));
+    this.client.on(sdk.MatrixEventEvent.Replaced, (event) => void this.#show(event));
     this.client.on(sdk.RoomEvent.Redaction, (redaction, room) => {
       const event = room.findEventById(redaction.getAssociatedId());
       if (event) void this.#show(event);
@@ -251,8 +252,24 @@ class Element {
   async #take(event) {
     if (!event.getId()?.startsWith("$") || !event.getRoomId()) return;
     this.events.set(event.getId(), event);
+    event.on(sdk.MatrixEventEvent.RelationsCreated, (type) => {
+      if (type === sdk.RelationType.Annotation) this.#follow(event);
+    });
+    this.#follow(event);
     await this.client.decryptEventIfNeeded(event);
     await this.#show(event);
+  }
+
+  /** Shows an event again whenever another emoji stands under it, or one less. */
+  #follow(event) {
+    const changes = [sdk.RelationsEvent.Add, sdk.RelationsEvent.Remove, sdk.RelationsEvent.Redaction];
+    for (const change of changes) this.#emojis(event)?.on(change, () => void this.#show(event));
+    if (this.#emojis(event)) void this.#show(event);
+  }
+
+  #emojis(event) {
+    const relations = this.client.getRoom(event.getRoomId())?.relations;
+    return relations?.getChildEventsForEvent(event.getId(), sdk.RelationType.Annotation, sdk.EventType.Reaction);
   }
 
   async #show(event) {
@@ -262,9 +279,13 @@ class Element {
       room_id: event.getRoomId(),
       event_id: event.getId(),
       sender: event.getSender(),
+      at: event.getTs() / 1000,
       type: event.getType(),
       wire_type: event.getWireType(),
       content: event.getOriginalContent(),
+      shown: event.getContent(),
+      edited_by: event.replacingEventId() ?? null,
+      emojis: Object.fromEntries(this.#counted(event)),
       relation: wire["m.relates_to"] ?? {},
       session_id: wire.session_id ?? null,
       state_key: event.getStateKey() ?? null,
@@ -273,6 +294,12 @@ class Element {
       shield: await this.#shield(event),
     };
     say({ client: this.name, event: shown });
+  }
+
+  /** Each emoji under an event with those who put it there. */
+  #counted(event) {
+    const byEmoji = this.#emojis(event)?.getSortedAnnotationsByKey() ?? [];
+    return byEmoji.map(([emoji, events]) => [emoji, [...events].map((each) => each.getSender()).sort()]);
   }
 
   /** Null where there is nothing to judge: what came in clear, or could not be read. */

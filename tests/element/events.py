@@ -11,14 +11,22 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Event:
-    """An event as the client shows it now; `first_failure` is why it could not be read when it came."""
+    """An event as the client shows it now.
+
+    `shown` is what stands there after the edit `edited_by`, `emojis` who put which under it, and `first_failure` why it
+    could not be read when it came.
+    """
 
     room_id: str
     event_id: str
     sender: str
+    at: float
     type: str
     wire_type: str
     content: Json
+    shown: Json
+    edited_by: str | None
+    emojis: dict[str, list[str]]
     relation: Json
     session_id: str | None
     state_key: str | None
@@ -36,6 +44,16 @@ class Event:
         """The content key of the bot's messages."""
         value = self.content.get(CONTENT_KEY)
         return value if isinstance(value, dict) else {}
+
+    @property
+    def about_now(self) -> Json:
+        """The same, after the latest edit."""
+        value = self.shown.get(CONTENT_KEY)
+        return value if isinstance(value, dict) else {}
+
+    @property
+    def mentions(self) -> list[str]:
+        return list(self.content.get("m.mentions", {}).get("user_ids", []))
 
     @property
     def encrypted(self) -> bool:

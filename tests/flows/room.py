@@ -7,7 +7,7 @@ Real are the database, intake, dispatch, use cases, jobs and the shared-secret b
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -299,11 +299,24 @@ class Room:
 
     async def react(self, who: Person, event_id: str, key: str) -> str:
         """Somebody puts a sign under a message; the reaction's id."""
-        relation = {"rel_type": "m.annotation", "event_id": event_id, "key": key}
-        room_id = self.chat.event(event_id).room_id
-        reaction = await self.sends(who, "m.reaction", {"m.relates_to": relation}, room_id=room_id)
+        reaction = await self.puts_sign(who, event_id, key)
         await self.settle()
         return reaction
+
+    async def puts_signs(self, signs: Sequence[tuple[Person, str]], event_id: str) -> None:
+        """Several people put one each under a message; one sync tells of them all."""
+        content = {"rel_type": "m.annotation", "event_id": event_id}
+        events = [
+            self.chat.put(ADMIN_ROOM, who.user_id, "m.reaction", {"m.relates_to": content | {"key": key}})
+            for who, key in signs
+        ]
+        await self._arrive([self._raw(event) for event in events])
+
+    async def puts_sign(self, who: Person, event_id: str, key: str = "✅") -> str:
+        """The same; the event has arrived, and nobody has looked at it yet."""
+        relation = {"rel_type": "m.annotation", "event_id": event_id, "key": key}
+        room_id = self.chat.event(event_id).room_id
+        return await self.sends(who, "m.reaction", {"m.relates_to": relation}, room_id=room_id)
 
     async def remove(self, who: Person, event_id: str) -> None:
         """Somebody removes a reaction or a message."""
@@ -395,6 +408,13 @@ class Room:
         async with self.life.store._database.reading() as connection:
             return list(await connection.execute(text(query)))
 
+    async def eventually(self, query: str) -> list[Any]:
+        """A look into the database while the bot runs, when there is something to be seen."""
+        async with asyncio.timeout(5):
+            while not (found := await self.rows(query)):  # noqa: ASYNC110 - a database rings no bell either
+                await asyncio.sleep(0.005)
+        return found
+
     async def tamper(self, statement: str) -> None:
         """Somebody writes into the database behind the bot's back."""
         async with self.life.store._database.writing() as connection:
@@ -407,6 +427,8 @@ class Room:
             for password in self.passwords
             for start in range(0, len(password) - _PIECE + 1, _STRIDE)
         ]
+        if not pieces:
+            return set()
         contents = {file.name: file.read_bytes() for file in self.state.path.rglob("*") if file.is_file()}
         return {name for name, content in contents.items() if any(piece in content for piece in pieces)}
 

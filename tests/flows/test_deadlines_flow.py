@@ -1,10 +1,8 @@
-"""What time does to a pending request: one reminder and its end, each at its time, each once, whatever the clock does."""
+"""What time does to a pending request: one reminder and its end, each at its time and once, whatever the clock does."""
 
 from collections.abc import Awaitable, Callable
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from onboard_bot.chat.messages import CONTENT_KEY
 from onboard_bot.clock_jump import PAUSE
@@ -17,6 +15,7 @@ from tests.flows.room import Card, Person, Room
 
 MINUTE, HOUR, DAY, YEAR = 60.0, 3600.0, 86_400.0, 365 * 86_400.0
 REMINDED_AFTER, ENDS_AFTER = DAY, 7 * DAY
+PEOPLE = {"ada": 100, "grace": 50, "eve": 0}
 LIMITED = RateLimitedError("PUT send", 5.0)
 
 
@@ -89,8 +88,8 @@ async def test_who_has_voted_is_not_reminded_nor_who_may_not_vote(open_room: Ope
 
 
 async def test_in_a_thread_the_reminder_stands_in_the_thread(room: Room, ada: Person, eve: Person) -> None:
-    thread = {"rel_type": "m.thread", "event_id": "$root"}
-    card = await room.asks(eve, **{"m.relates_to": thread})
+    thread = {"m.relates_to": {"rel_type": "m.thread", "event_id": "$root"}}
+    card = room.card_of(await room.say(eve, "!register bob", **thread))
     await room.wait(REMINDED_AFTER)
     (reminder,) = reminders(card)
     assert reminder.mentions == [ada.user_id]
@@ -186,6 +185,35 @@ async def test_a_reminder_that_the_server_held_back_is_not_said_after_the_decisi
     assert await rows_of(room, "request:reminded") == 0
 
 
+async def test_what_waits_with_a_reminder_that_comes_to_nothing_is_said_all_the_same(
+    room: Room, ada: Person, eve: Person
+) -> None:
+    card = await room.asks(eve)
+    room.chat.fail_next("send", LIMITED, times=2)
+    await room.wait(REMINDED_AFTER)
+    command = await room.say(ada, "!status")
+    await room.wait(5)
+    assert await room.rows("SELECT key FROM jobs WHERE state = 'attached'") == [(f"answer:{command}",)]
+    await room.say(ada, f"!deny {card.id} --silent")
+    await room.wait(MINUTE)
+    items = [item["event_id"] for said in room.posted for item in said.about.get("items", ())]
+    assert command in items
+    assert (reminders(card), card.state) == ([], "denied")
+    assert await room.rows("SELECT key FROM jobs WHERE finished_at IS NULL") == []
+
+
+async def test_an_outcome_that_was_taken_back_before_it_could_be_said_is_not_said(
+    room: Room, ada: Person, eve: Person
+) -> None:
+    card = await room.asks(eve)
+    room.chat.fail_next("send", LIMITED, times=4)
+    for line in ("!deny", "!reopen"):
+        await room.types(ada, f"{line} {card.id}")
+        await room.life.dispatch.run_open()
+    await room.wait(MINUTE)
+    assert (told(card), card.state) == ([], "pending")
+
+
 # The end
 
 
@@ -235,7 +263,8 @@ async def test_a_vote_that_came_too_late_is_told_so(room: Room, ada: Person, eve
 # Restarts
 
 
-async def test_both_survive_restarts(room: Room, ada: Person, eve: Person) -> None:
+@pytest.mark.usefixtures("ada")
+async def test_both_survive_restarts(room: Room, eve: Person) -> None:
     card = await room.asks(eve)
     for _ in range(14):
         await room.wait(DAY / 2)
@@ -245,7 +274,8 @@ async def test_both_survive_restarts(room: Room, ada: Person, eve: Person) -> No
     assert (card.state, len(told(card))) == ("expired", 1)
 
 
-async def test_a_bot_that_was_off_past_the_reminder_reminds_at_once(room: Room, ada: Person, eve: Person) -> None:
+@pytest.mark.usefixtures("ada")
+async def test_a_bot_that_was_off_past_the_reminder_reminds_at_once(room: Room, eve: Person) -> None:
     card = await room.asks(eve)
     room.clock.advance(2 * DAY)
     await room.restart()
@@ -254,9 +284,8 @@ async def test_a_bot_that_was_off_past_the_reminder_reminds_at_once(room: Room, 
     assert card.state == "pending"
 
 
-async def test_a_bot_that_was_off_past_the_end_expires_at_once_and_reminds_nobody(
-    room: Room, ada: Person, eve: Person
-) -> None:
+@pytest.mark.usefixtures("ada")
+async def test_a_bot_that_was_off_past_the_end_expires_at_once_and_reminds_nobody(room: Room, eve: Person) -> None:
     card = await room.asks(eve)
     room.clock.advance(ENDS_AFTER)
     await room.restart()
@@ -313,13 +342,38 @@ async def test_a_reopened_request_has_a_new_end_and_a_new_reminder(room: Room, a
     assert [said.about["state"] for said in told(card)] == ["denied", "expired"]
 
 
-async def test_another_name_while_it_is_pending_moves_neither(room: Room, ada: Person, eve: Person) -> None:
-    room.settings  # noqa: B018
+async def test_another_name_while_it_is_pending_moves_neither(open_room: OpenRoom) -> None:
+    room = await open_room(approval=ApprovalRules(required=2))
+    ada, grace, eve = (room.person(f"@{name}:example.org", level) for name, level in PEOPLE.items())
     card = await room.asks(eve)
+    await card.tap(grace)
     await room.wait(DAY / 2)
-    await room.remove(ada, await room.say(ada, f"!deny {card.id}"))
+    await room.say(ada, f"!approve {card.id} --username=carol")
     await room.wait(DAY / 2)
-    assert card.state == "denied"
+    (reminder,) = reminders(card)
+    assert reminder.about["user_id"] == "@carol:example.org"
+    assert reminder.mentions == [grace.user_id]  # her vote was about the other name
+    await room.wait(ENDS_AFTER - DAY)
+    assert (card.state, len(reminders(card))) == ("expired", 1)
+
+
+async def test_what_failed_and_is_asked_for_under_another_name_has_a_new_end(open_room: OpenRoom) -> None:
+    room = await open_room(approval=ApprovalRules(required=2))
+    ada, grace, eve = (room.person(f"@{name}:example.org", level) for name, level in PEOPLE.items())
+    await room.say(ada, "!register bob")
+    card = await room.asks(eve)
+    await room.wait(2 * DAY)
+    await card.tap(ada)
+    await card.tap(grace)
+    assert (card.state, len(reminders(card))) == ("failed", 1)
+    await room.wait(DAY)
+    await room.say(ada, f"!approve {card.id} --username=carol")
+    await room.wait(REMINDED_AFTER)
+    assert [reminder.mentions for reminder in reminders(card)] == [[ada.user_id, grace.user_id], [grace.user_id]]
+    await room.wait(ENDS_AFTER - REMINDED_AFTER - 1)
+    assert card.state == "pending"
+    await room.wait(1)
+    assert card.state == "expired"
 
 
 # A clock that jumps
@@ -349,13 +403,13 @@ async def test_after_a_jump_nothing_expires_for_ten_minutes_and_then_what_is_due
     assert young.state == "expired"
 
 
-async def test_a_jump_that_is_set_right_makes_nothing_expire_early_or_late(room: Room, ada: Person, eve: Person) -> None:
+@pytest.mark.usefixtures("ada")
+async def test_a_jump_that_is_set_right_makes_nothing_come_early_or_late(room: Room, eve: Person) -> None:
     cards = [await room.asks(eve, f"!register bob{number}") for number in range(3)]
     await room.wait(HOUR)
     room.clock.jump(YEAR)
     for _ in range(5):
         await room.wait(MINUTE)
-    await room.restart()  # which, by itself, would believe the clock
     room.clock.jump(-YEAR)
     await room.wait(REMINDED_AFTER - HOUR - 5 * MINUTE - 1)
     assert [(card.state, reminders(card)) for card in cards] == [("pending", [])] * 3
@@ -365,6 +419,69 @@ async def test_a_jump_that_is_set_right_makes_nothing_expire_early_or_late(room:
     assert [card.state for card in cards] == ["pending"] * 3
     await room.wait(1)
     assert [card.state for card in cards] == ["expired"] * 3
+
+
+@pytest.mark.usefixtures("ada")
+async def test_a_jump_between_the_look_for_jobs_and_their_beginning_moves_nothing(
+    room: Room, eve: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = await room.asks(eve)
+    runner = room.life.runner
+    resting = runner._resting
+    looks = iter(["before the jump"])
+    monkeypatch.setattr(runner, "_resting", lambda: () if next(looks, None) else resting())
+    room.clock.jump(YEAR)
+    await room.settle()
+    assert (card.state, reminders(card)) == ("pending", [])
+    room.clock.jump(-YEAR)
+    await room.wait(REMINDED_AFTER - 1)
+    assert (card.state, reminders(card)) == ("pending", [])
+    await room.wait(1)
+    assert (card.state, len(reminders(card))) == ("pending", 1)
+    await room.wait(ENDS_AFTER - REMINDED_AFTER - 1)
+    assert card.state == "pending"
+    await room.wait(1)
+    assert card.state == "expired"
+
+
+@pytest.mark.parametrize("restart", [False, True], ids=["it runs", "it is started again"])
+async def test_what_was_written_while_the_clock_was_ahead_does_not_wait_until_it_is_there_again(
+    room: Room, ada: Person, eve: Person, *, restart: bool
+) -> None:
+    card = await room.asks(eve)
+    room.clock.jump(YEAR)
+    room.chat.fail_next("send", LIMITED)
+    put_off = await room.say(ada, "!status")
+    behind = await room.types(ada, "!help")
+    await room.life.dispatch.run_open()
+    room.clock.jump(-YEAR)
+    if restart:
+        await room.restart()
+    await room.wait(MINUTE)
+    assert [said.answers for said in room.posted[1:]] == [put_off, behind]
+    await card.tap(ada)
+    assert card.state == "created"
+    assert len(room.direct(eve)) == 1
+    await room.wait(DAY)
+    (credentials,) = room.direct(eve)
+    assert credentials.removed_because is not None
+    assert await room.open_jobs() == []
+
+
+async def test_set_back_by_two_hours_everything_comes_when_the_clock_says_so(
+    room: Room, ada: Person, eve: Person
+) -> None:
+    card = await room.asks(eve)
+    await room.wait(HOUR)
+    room.clock.jump(-2 * HOUR)
+    await room.wait(REMINDED_AFTER + HOUR - 1)
+    assert reminders(card) == []
+    await room.wait(1)
+    assert [reminder.mentions for reminder in reminders(card)] == [[ada.user_id]]
+    await room.wait(ENDS_AFTER - REMINDED_AFTER - 1)
+    assert card.state == "pending"
+    await room.wait(1)
+    assert card.state == "expired"
 
 
 async def test_votes_decide_while_nothing_may_expire(room: Room, ada: Person, eve: Person) -> None:

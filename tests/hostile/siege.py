@@ -443,6 +443,8 @@ class Siege:
         for deed in self.server.deeds:
             if deed.call == "send":
                 said = deed.content
+                if said.get("m.relates_to", {}).get("rel_type") == "m.annotation":
+                    continue
                 if "ciphertext" in said:
                     said = self.spoken[said["ciphertext"]]["content"]
                 else:
@@ -489,6 +491,8 @@ def _count_events(text: str) -> int:
 def _answers(said: Json) -> Sequence[str]:
     """The events that a message of the bot answers."""
     about = said["io.github.onboard_bot"]
+    if said.get("m.relates_to", {}).get("rel_type") == "m.replace":
+        return []
     if about["kind"] == "list":
         return [item["event_id"] for item in about["items"]]
     if about.get("error") in ("not_delivered", "not_readable", "identity_changed"):

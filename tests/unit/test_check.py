@@ -456,8 +456,9 @@ def test_a_bot_that_cannot_speak_makes_the_room_unusable(
 
 
 def test_a_right_that_only_some_work_needs_is_a_warning(desk: Desk) -> None:
-    no_redactions = replace(FACTS, levels=replace(LEVELS, events={"m.room.redaction": 101}))
-    assert words(judge_room(no_redactions, configured(desk), bot=BOT, made_by_bot=True))[0] == "WARN admin_room"
+    for event_type in ("m.room.redaction", "m.reaction"):
+        not_allowed = replace(FACTS, levels=replace(LEVELS, events={event_type: 101}))
+        assert words(judge_room(not_allowed, configured(desk), bot=BOT, made_by_bot=True))[0] == "WARN admin_room"
     no_invitations = replace(FACTS, levels=replace(LEVELS, invite=101))
     assert words(judge_room(no_invitations, configured(desk), bot=BOT, made_by_bot=True))[0] == "WARN admin_room"
     assert words(judge_room(no_invitations, configured(desk), bot=BOT, made_by_bot=False))[0] == "OK admin_room"
