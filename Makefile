@@ -54,8 +54,8 @@ outages: $(VENV)/.dev ## take the homeserver away in every way, and count what t
 hostile: $(VENV)/.dev ## throw many thousands of malformed and forged events at the bot
 	@$(LONG) tests/hostile
 
-limits: $(VENV)/.dev ## forty commands in a minute against a Synapse with its default rate limits
-	@$(LONG) tests/e2e/test_default_limits.py
+limits: $(VENV)/.dev ## commands and requests in waves against a Synapse with its default rate limits
+	@$(LONG) tests/e2e/test_default_limits.py tests/e2e/test_many_requests.py
 
 encrypted: $(VENV)/.dev $(ELEMENT)/.made ## a thousand commands typed in Element, while keys are thrown away on both sides
 	@$(LONG) tests/element/test_many_commands.py

@@ -74,8 +74,8 @@ class Requests(Command):
 
 
 @dataclass(frozen=True, slots=True)
-class Show(Command):
-    """`!show`: all that is known of a request. Whether there is one of this id is not known here."""
+class _AboutOne(Command):
+    """A command about the request of one id, which is as it was typed, in lower case."""
 
     request_id: str
 
@@ -83,6 +83,11 @@ class Show(Command):
     def of(cls, values: Values) -> Self:
         """The command that was typed."""
         return cls(values["id"].lower())
+
+
+@dataclass(frozen=True, slots=True)
+class Show(_AboutOne):
+    """`!show`: all that is known of a request. Whether there is one of this id is not known here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,27 +133,13 @@ class Deny(Command):
 
 
 @dataclass(frozen=True, slots=True)
-class Cancel(Command):
+class Cancel(_AboutOne):
     """`!cancel`: the request is withdrawn."""
-
-    request_id: str
-
-    @classmethod
-    def of(cls, values: Values) -> Self:
-        """The command that was typed."""
-        return cls(values["id"].lower())
 
 
 @dataclass(frozen=True, slots=True)
-class Reopen(Command):
+class Reopen(_AboutOne):
     """`!reopen`: a denial is taken back, and votes are cast anew."""
-
-    request_id: str
-
-    @classmethod
-    def of(cls, values: Values) -> Self:
-        """The command that was typed."""
-        return cls(values["id"].lower())
 
 
 @dataclass(frozen=True, slots=True)

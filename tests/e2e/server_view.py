@@ -49,6 +49,10 @@ class ServerView:
         """Signs a device out."""
         await self._ask("DELETE", f"/_synapse/admin/v2/users/{quote(user_id)}/devices/{device_id}")
 
+    async def lift_limits(self, user_id: str) -> None:
+        """From now on this person may do as much as they like, whatever the rate limits are."""
+        await self._ask("POST", f"/_synapse/admin/v1/users/{quote(user_id)}/override_ratelimit")
+
     async def rooms_of(self, user_id: str) -> list[str]:
         """The rooms that somebody is in."""
         answer = await self._ask("GET", f"/_synapse/admin/v1/users/{quote(user_id)}/joined_rooms")

@@ -286,6 +286,11 @@ class Room:
         """What the bot replied to an event."""
         return [said for said in self.said if said.answers == event_id]
 
+    async def answer(self, who: Person, line: str, **more: Any) -> Said:
+        """Somebody types; the one answer to it."""
+        (answer,) = self.answers_to(await self.say(who, line, **more))
+        return answer
+
     # Cards and votes
 
     def card_of(self, command: str) -> "Card":

@@ -202,18 +202,6 @@ async def test_what_waits_with_a_reminder_that_comes_to_nothing_is_said_all_the_
     assert await room.rows("SELECT key FROM jobs WHERE finished_at IS NULL") == []
 
 
-async def test_an_outcome_that_was_taken_back_before_it_could_be_said_is_not_said(
-    room: Room, ada: Person, eve: Person
-) -> None:
-    card = await room.asks(eve)
-    room.chat.fail_next("send", LIMITED, times=4)
-    for line in ("!deny", "!reopen"):
-        await room.types(ada, f"{line} {card.id}")
-        await room.life.dispatch.run_open()
-    await room.wait(MINUTE)
-    assert (told(card), card.state) == ([], "pending")
-
-
 # The end
 
 
