@@ -223,7 +223,9 @@ def how_to_decide(view: CardView, where: str) -> tuple[Inline, ...]:
         Code(f"{prefix}deny {request.id} [reason]"),
     )
     if reaction_counts(request):
-        return (f"To decide: {APPROVE_SIGN} or {DENY_SIGN} {where}, or ", *typed)
+        # What stands there from an earlier round cannot be put there a second time.
+        again = ". If a sign of yours stands there from before, take it away first" if request.round else ""
+        return (f"To decide: {APPROVE_SIGN} or {DENY_SIGN} {where}, or ", *typed, again)
     why = ". Reactions do not count here: they are not encrypted, so the homeserver could forge them."
     return ("To decide, please type: ", *typed, why)
 

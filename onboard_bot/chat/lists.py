@@ -49,7 +49,7 @@ def as_list(answers: Sequence[Answered]) -> dict[str, Any]:
     """
     name_them = len({answer.asker for answer in answers}) > 1
     content: dict[str, Any] = {
-        "msgtype": "m.notice",
+        "msgtype": "m.text" if {answer.content["msgtype"] for answer in answers} == {"m.text"} else "m.notice",
         "body": "\n".join(f"• {_whose(answer) if name_them else ''}{answer.content['body']}" for answer in answers),
         "format": "org.matrix.custom.html",
         "formatted_body": "<ul>" + "".join(_html_item(answer, name_them=name_them) for answer in answers) + "</ul>",

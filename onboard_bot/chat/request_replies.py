@@ -154,7 +154,9 @@ def reminder(view: CardView, mentions: tuple[str, ...]) -> Message:
     )
     if request.expires_at is not None:
         waits += (f" It expires {cards.expiry(view)}.",)
-    return Message((Paragraph(waits), Paragraph(cards.how_to_decide(view, "under its card"))), _told(view), mentions)
+    blocks = (Paragraph(waits), Paragraph(cards.how_to_decide(view, "under its card")))
+    # Nobody's client rings for a notice, whomever it mentions (specification, "Default override rules").
+    return Message(blocks, _told(view), mentions, notice=False)
 
 
 def details(view: CardView, history: Sequence[HistoryLine]) -> Message:

@@ -8,6 +8,9 @@ from onboard_bot.onboarding import decision, effects
 from onboard_bot.store.jobs import Job
 from onboard_bot.store.transaction import Transaction
 
+# A second each: what is said all the time does not keep a request open (design, section 3, `approval.expires_after`).
+_LOOKS_AT_THE_INBOX = 4
+
 
 class _Deadline(Effect[None]):
     """Something that happens within the database at a moment, if the request still waits for it.
@@ -22,10 +25,10 @@ class _Deadline(Effect[None]):
         request = await tx.requests.get(job.payload["request_id"])
         ends = job.payload["expires_at"]
         if request is not None and request.state is State.PENDING and request.expires_at == ends:
-            await self.come(tx, request, ends)
+            await self.come(tx, request, ends, job)
 
     @abstractmethod
-    async def come(self, tx: Transaction, request: Request, ends: float) -> None:
+    async def come(self, tx: Transaction, request: Request, ends: float, job: Job) -> None:
         """The moment has come for a request that ends, undecided, at a time."""
 
     async def perform(self, job: Job, prepared: None) -> Record | None:  # noqa: ARG002 - all was done in one transaction
@@ -36,17 +39,19 @@ class _Deadline(Effect[None]):
 class Expire(_Deadline):
     """Ends a request that nobody decided."""
 
-    async def come(self, tx: Transaction, request: Request, ends: float) -> None:
-        """Ends it; the clock may have been set back since."""
+    async def come(self, tx: Transaction, request: Request, ends: float, job: Job) -> None:
+        """Ends it, unless the clock was set back since, or votes may lie in the inbox: after a start, most of all."""
         if tx.now < ends:
             raise PostponedError("not yet", wait=ends - tx.now)
+        if job.attempts <= _LOOKS_AT_THE_INBOX and await tx.inbox.next_open() is not None:
+            raise PostponedError("somebody may have voted", wait=1)
         await decision.expire(tx, request)
 
 
 class Remind(_Deadline):
     """Has those reminded who have not voted."""
 
-    async def come(self, tx: Transaction, request: Request, ends: float) -> None:
+    async def come(self, tx: Transaction, request: Request, ends: float, job: Job) -> None:  # noqa: ARG002 - as `Expire`
         """Once, and not at its end."""
         if tx.now < ends:
             await tx.intend(effects.post_reminder(request))

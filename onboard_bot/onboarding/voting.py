@@ -154,7 +154,7 @@ class Voting:
                 state=request.state,
             )
         await decision.refuse_duplicate(tx, request.wish.username)
-        await tx.requests.begin_round(request, username=request.wish.username, expires_at=request.expires_at or tx.now)
+        await tx.requests.begin_round(request, username=request.wish.username, expires_at=request.expires_at)
         again = await tx.requests.get(request.id)
         assert again is not None
         return again

@@ -122,8 +122,11 @@ class Requests:
         if result.rowcount != 1:
             raise StateMovedError(f"request {request.id} is no longer {request.state}")
 
-    async def begin_round(self, request: Request, *, username: str, expires_at: Timestamp) -> None:
-        """The request is decided anew, under this name: what was said to it so far does not count any more."""
+    async def begin_round(self, request: Request, *, username: str, expires_at: Timestamp | None) -> None:
+        """The request is taken up anew, under this name: what was said to it so far does not count any more.
+
+        It comes before the step to `pending`, in which a request holds its name.
+        """
         await self._connection.execute(
             update(requests)
             .where(requests.c.id == request.id)

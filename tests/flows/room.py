@@ -176,7 +176,7 @@ class Room:
         for room in self.chat.rooms.values():
             for said in room.said_by(BOT):
                 if said.removed_because is None:
-                    assert said.content["msgtype"] == "m.notice"
+                    assert said.content["msgtype"] == ("m.text" if is_reminder(said) else "m.notice")
                     assert "m.mentions" in said.content
                 if not self.settings.delivery_in_room and room is self.room:
                     assert not any(password in json.dumps(said.content) for password in self.passwords)
@@ -217,6 +217,15 @@ class Room:
         event = {"event_id": f"$state{self._state_events}", "sender": self.creator.user_id, "state_key": ""}
         await self._arrive([event | {"type": "m.room.power_levels", "content": self.room.power_levels}])
         await self.settle()
+
+    async def uses(self, room_id: str) -> None:
+        """The bot has this room to talk to somebody."""
+        async with Store.transaction(self.life.store) as tx:
+            await tx.rooms.plan(
+                PlannedRoom(room_id, Purpose.DIRECT, "@somebody:example.org", room_id, made_by_bot=True)
+            )
+        self._state_events += 1
+        await self._arrive([member_event(f"$state{self._state_events}", BOT, "join")], room_id=room_id)
 
     # What is said
 
@@ -510,6 +519,12 @@ class Room:
             JobKind.INVITE_ADMIN: InviteAdmin(self.chat, self.chat),
         }
         return Runner(store, effects, self.clock, device_id=self.device_id, resting=work.resting)
+
+
+def is_reminder(said: Said) -> bool:
+    """Whether it asks those who have not voted, alone or in a list: what has to ring is no notice."""
+    items = said.about.get("items", [said.about])
+    return all((item["kind"], item.get("state")) == ("status", "pending") for item in items)
 
 
 def member_event(event_id: str, user_id: str, membership: str) -> dict[str, Any]:

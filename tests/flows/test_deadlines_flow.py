@@ -65,6 +65,7 @@ async def test_those_who_have_not_voted_are_reminded_at_their_time_and_not_befor
         "user_id": "@bob:example.org",
     }
     assert reminder.mentions == [ada.user_id, grace.user_id]
+    assert reminder.content["msgtype"] == "m.text"  # clients ring for no notice
     for word in ("bob", card.id, eve.user_id, "1 day"):
         assert word in reminder.body
     await room.wait(ENDS_AFTER - REMINDED_AFTER - 1)
@@ -246,6 +247,26 @@ async def test_a_vote_that_came_too_late_is_told_so(room: Room, ada: Person, eve
     (answer,) = room.answers_to(await room.say(ada, f"!approve {card.id}"))
     assert (answer.about["error"], answer.about["state"]) == ("already_decided", "expired")
     assert room.accounts == {}
+
+
+async def test_a_vote_that_nobody_has_looked_at_yet_comes_before_the_end(room: Room, ada: Person, eve: Person) -> None:
+    card = await room.asks(eve)
+    await room.types(ada, f"!approve {card.id}")  # while the bot is away, say
+    room.clock.advance(ENDS_AFTER)
+    await room.life.runner.run_due()
+    assert await room.states() == ["pending"]
+    await room.settle()
+    assert card.state == "created"
+
+
+async def test_an_inbox_that_never_empties_keeps_nothing_open(room: Room, ada: Person, eve: Person) -> None:
+    card = await room.asks(eve)
+    await room.types(ada, "good morning")
+    room.clock.advance(ENDS_AFTER)
+    for _ in range(5):
+        await room.life.runner.run_due()
+        room.clock.advance(1)
+    assert card.state == "expired"
 
 
 # Restarts
