@@ -73,6 +73,10 @@ MEANINGS: dict[ErrorCode, str] = {
 }
 
 
+ABOUT_THE_NAME = frozenset({ErrorCode.USERNAME_TAKEN, ErrorCode.USERNAME_INVALID, ErrorCode.USERNAME_RESERVED})
+"""What another username mends."""
+
+
 class OnboardError(Exception):
     """Something a person caused or can mend. `str(error)` is the sentence they read.
 

@@ -192,7 +192,7 @@ class Work:
             JobKind.SEND: Send(ports.sender, naming, self._clock),
             JobKind.ANSWER: Answer(ports.sender, naming, wording, self._voters, own_user_id=rules.own_user_id),
             JobKind.OFFER: Offer(ports.sender, naming, self._clock),
-            JobKind.EDIT_CARD: EditCard(ports.sender, naming, wording),
+            JobKind.EDIT_CARD: EditCard(ports.sender, naming, wording, self._voters, own_user_id=rules.own_user_id),
             JobKind.EXPIRE: Expire(),
             JobKind.REMIND: Remind(),
             JobKind.WEIGH: Weigh(self._voters, self._voting),

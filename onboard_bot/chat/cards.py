@@ -29,14 +29,13 @@ from onboard_bot.chat.replies import why_failed
 from onboard_bot.clock import Timestamp
 from onboard_bot.domain.approvals import Tally, Vote, reaction_counts
 from onboard_bot.domain.requests import Request, State
-from onboard_bot.errors import ErrorCode
+from onboard_bot.errors import ABOUT_THE_NAME, ErrorCode
 
 _NAMED = 10
 # How long a note may be; the first that makes the card fit twice into an event, as its edit holds it.
 _NOTE_LIMITS = (200, 80, 20)
 _EDIT_FRAME = 500
 """Bytes of an edit beside the two copies of its content."""
-_ABOUT_THE_NAME = frozenset({ErrorCode.USERNAME_TAKEN, ErrorCode.USERNAME_INVALID, ErrorCode.USERNAME_RESERVED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +154,9 @@ def mend(view: CardView) -> tuple[Block, ...]:
         return (Paragraph(again),)
     if request.state is not State.FAILED:
         return ()
-    code = _code(request.error)
+    code = known_code(request.error)
     why = why_failed(code, request.wish.username)
-    if code in _ABOUT_THE_NAME:
+    if code in ABOUT_THE_NAME:
         how: tuple[Inline, ...] = (
             "An approver can correct it: ",
             Code(f"{prefix}approve {request.id} --username=…"),
@@ -191,9 +190,14 @@ def facts(view: CardView, note_limit: int) -> tuple[tuple[Inline, ...], ...]:
 
 
 def count(tally: Tally) -> str:
-    """How the votes stand while nothing is decided, such as “1 of 2 approvals, 1 denial; still missing: 1 of staff”."""
+    """How the votes stand while nothing is decided.
+
+    Such as “1 of 2 approvals, 0 of 2 denials; still missing: 1 of staff”; where one denial decides that is not said.
+    """
     words = f"{len(tally.approvals)} of {plural(tally.needed, 'approval')}"
-    if tally.denials:
+    if tally.needed_to_deny > 1:
+        words += f", {len(tally.denials)} of {plural(tally.needed_to_deny, 'denial')}"
+    elif tally.denials:
         words += f", {plural(len(tally.denials), 'denial')}"
     if tally.missing:
         words += "; still missing: " + ", ".join(f"{lacking} of {group}" for group, lacking in tally.missing)
@@ -247,7 +251,7 @@ def _blocks(view: CardView, note_limit: int) -> tuple[Block, ...]:
         lines.append(("Votes: ", Strong(count(view.tally))))
     lines += _votes(view, note_limit)
     if pending and view.request.expires_at is not None:
-        lines.append((f"Expires: {expiry(view)}",))
+        lines.append((f"Expires: {to_the_minute(view.request.expires_at)}",))
     decide = (*_nobody_can(view), Paragraph(how_to_decide(view, "below"))) if pending else ()
     return (Paragraph(outcome(view, note_limit)), *mend(view), Bullets(tuple(lines)), *decide)
 
@@ -286,7 +290,7 @@ def _nobody_can(view: CardView) -> tuple[Block, ...]:
     return (Paragraph((line,)),)
 
 
-def _code(error: str | None) -> ErrorCode:
+def known_code(error: str | None) -> ErrorCode:
     """The code that stands on a request; a newer program may have known another one."""
     return ErrorCode(error) if error in list(ErrorCode) else ErrorCode.INTERNAL
 

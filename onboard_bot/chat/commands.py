@@ -82,7 +82,7 @@ class _AboutOne(Command):
     @classmethod
     def of(cls, values: Values) -> Self:
         """The command that was typed."""
-        return cls(values["id"].lower())
+        return cls(values["id"].strip(_AROUND).lower())
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +183,8 @@ def _request_id(word: str) -> str | None:
         OnboardError: `not_found` for what has the form of an id and can be none: as a note it would be lost, and the
             request that was meant would be forgotten.
     """
-    request_id = read_request_id(word)
-    if request_id is None and len(word) == LENGTH and word.isascii() and word.isalnum() and not word.isalpha():
+    request_id = read_request_id(word.strip(_AROUND))
+    if request_id is None and _is_almost_an_id(word.strip(_AROUND)):
         raise OnboardError(
             ErrorCode.NOT_FOUND,
             f"There is no request “{word}”: ids are made of {ALPHABET} only. Nothing was done. If it begins your"
@@ -192,6 +192,16 @@ def _request_id(word: str) -> str | None:
         )
     return request_id
 
+
+def _is_almost_an_id(word: str) -> bool:
+    """Whether it may be a mistyped one: a symbol too many or too few, or one of another alphabet."""
+    if not word.isalnum() or word.isalpha():
+        return False
+    return len(word) == LENGTH or (abs(len(word) - LENGTH) == 1 and not word.isdigit())
+
+
+_AROUND = '`:;.“”"'
+"""What people put around an id, or behind it."""
 
 _ID = Param("id", "The request's id, as its card and the list show it.")
 _IDS = Param("id", "The ids of one or several requests; none in a reply to a card, or in its thread.", many=_request_id)

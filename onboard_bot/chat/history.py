@@ -67,12 +67,18 @@ def _denied(facts: Values, _personal: Values) -> str:
 def _cast(facts: Values, personal: Values) -> str:
     choice = {"approve": "voted for it", "deny": "voted against it"}.get(str(facts.get("choice")), "voted")
     how = {"reaction": " (a reaction)", "typed": " (typed)"}.get(str(facts.get("how")), "")
-    return choice + how + _note(personal)
+    silently = ", silently" if facts.get("silent") else ""
+    return choice + silently + how + _note(personal)
+
+
+def _regrouped(facts: Values, _personal: Values) -> str:
+    groups = facts.get("groups")
+    return "counts for: " + ", ".join(map(str, groups)) if isinstance(groups, list) else "counts for no group any more"
 
 
 def _renamed(_facts: Values, personal: Values) -> str:
     name, before = _text(personal, "username", "another name"), _text(personal, "instead_of", "the one before")
-    return f"corrected the username: {name} instead of {before}; votes began anew"
+    return f"corrected the username: {name} instead of {before}; approvals of that one do not count"
 
 
 def _created(facts: Values, personal: Values) -> str:
@@ -111,6 +117,7 @@ _WORDS: dict[str, Callable[[Values, Values], str]] = {
     Verb.VOTE_TAKEN_BACK: lambda _facts, _personal: "took the vote back",
     Verb.VOTE_LAPSED: lambda _facts, _personal: "may not vote any more: their vote does not count",
     Verb.VOTE_RESTORED: lambda _facts, _personal: "may vote again: their vote counts",
+    Verb.VOTE_REGROUPED: _regrouped,
     Verb.ACCOUNT_CREATING: lambda _facts, personal: (
         f"the homeserver was asked to make {_text(personal, 'username', 'the account')}"
     ),

@@ -108,14 +108,17 @@ class Obeying:
             return []
         if command.request_ids:
             return list(dict.fromkeys(command.request_ids))
-        above = [event_id for event_id in (typed.in_reply_to, typed.thread_root) if event_id is not None]
-        for event_id in above:  # a reply says more than the thread that it stands in
-            found = await tx.requests.spoken_of(event.room_id, [event_id])
-            if len(found) == 1:
-                return [found[0].id]
-            if found:
-                ids = ", ".join(request.id for request in found)
-                raise OnboardError(ErrorCode.BAD_ARGUMENT, f"Which request? There are several in this thread: {ids}.")
+        below = await _stands_below(tx, event.room_id, typed)
+        if len(below) > 1:
+            ids = ", ".join(request.id for request in below)
+            raise OnboardError(ErrorCode.BAD_ARGUMENT, f"Which request? There are several in this thread: {ids}.")
+        if below and below[0].wish.admin:  # what a message replies to is not encrypted: the homeserver could change it
+            raise OnboardError(
+                ErrorCode.BAD_ARGUMENT,
+                f"Request {below[0].id} is for server-admin rights. To decide on those, please type the id.",
+            )
+        if below:
+            return [below[0].id]
         said = command.note if isinstance(command, Approve) else command.reason
         if said is not None:
             raise _no_such_request(said.split()[0])
@@ -207,16 +210,11 @@ class Obeying:
             event_id=order.event.event_id,
             at=tx.now,
             note=command.note if isinstance(command, Approve) else command.reason,
-        )
-        await self._voting.cast(
-            tx,
-            request,
-            vote,
-            order.electorate,
-            username=command.username if isinstance(command, Approve) else None,
             silent=isinstance(command, Deny) and command.silent,
         )
-        return request_replies.voted(await self._view(tx, request_id), vote.choice)
+        username = command.username if isinstance(command, Approve) else None
+        dropped = await self._voting.cast(tx, request, vote, order.electorate, username=username)
+        return request_replies.voted(await self._view(tx, request_id), vote.choice, dropped=dropped)
 
     async def _take_back(self, tx: Transaction, command: Cancel | Reopen, order: Order) -> Message:
         request, event_id = await _find(tx, command.request_id), order.event.event_id
@@ -263,7 +261,25 @@ class Obeying:
         return CardView(request, self._user_id(request), counted, tx.now, self._prefix)
 
     def _user_id(self, request: Request) -> str:
-        return request.user_id or f"@{request.wish.username}:{self._registration.server_name}"
+        return request.account_on(self._registration.server_name)
+
+
+async def _stands_below(tx: Transaction, room_id: str, typed: TypedCommand) -> list[Request]:
+    """The requests that a command stands below: the one whose card or whose asking it answers, or those of its thread.
+
+    Of a thread only those that wait for votes count, with the one whose card the thread began with.
+    """
+    if typed.in_reply_to is not None:
+        answered = await tx.requests.with_card(room_id, typed.in_reply_to)
+        answered = answered or await tx.requests.asked_with(room_id, typed.in_reply_to)
+        if answered is not None:
+            return [answered]
+    if typed.thread_root is None:
+        return []
+    root = await tx.requests.with_card(room_id, typed.thread_root)
+    root = root or await tx.requests.asked_with(room_id, typed.thread_root)
+    inside = await tx.requests.pending_in_thread(room_id, typed.thread_root)
+    return [*([root] if root is not None else []), *inside]
 
 
 async def _find(tx: Transaction, request_id: str) -> Request:

@@ -108,14 +108,20 @@ def failure(error: OnboardError, *, user_id: str | None = None, mentions: tuple[
     return Message(lines, about, mentions)
 
 
-def internal_failure(reference: str) -> Message:
-    """The answer when the fault is ours. The reference finds the trace in the log."""
+def internal_failure(reference: str, *, about: About | None = None, mentions: tuple[str, ...] = ()) -> Message:
+    """The answer when the fault is ours.
+
+    Args:
+        reference: Finds the trace in the log.
+        about: What programs see, where it is about a request.
+        mentions: Whoever waited for it.
+    """
     words: tuple[Inline, ...] = (
         "Something went wrong inside me; it is not your fault. Please give the reference number ",
         Strong(reference),
         " to whoever runs this bot: it finds the details in my log.",
     )
-    return Message((Paragraph(words),), About(Kind.ERROR, error=ErrorCode.INTERNAL))
+    return Message((Paragraph(words),), about or About(Kind.ERROR, error=ErrorCode.INTERNAL), mentions)
 
 
 def account_unknown(request_id: str, user_id: str, mentions: tuple[str, ...] = ()) -> Message:

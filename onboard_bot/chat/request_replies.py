@@ -1,6 +1,7 @@
 """Owns the words about requests beside their cards: answers to what was typed, and what their askers are told."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from onboard_bot.chat import cards
@@ -27,7 +28,6 @@ from onboard_bot.errors import OnboardError
 __all__ = [
     "HistoryLine",
     "cancelled",
-    "cancelled_by_others",
     "denied",
     "details",
     "expired",
@@ -37,28 +37,33 @@ __all__ = [
     "reopened",
     "several",
     "voted",
+    "was_cancelled",
 ]
 
 _UNSHORTENED = 1_000_000
 _NAMED = 10
 
 
-def voted(view: CardView, choice: Choice) -> Message:
+def voted(view: CardView, choice: Choice, *, dropped: tuple[str, ...] = ()) -> Message:
     """The answer to a typed vote: what it made of the request.
 
     Args:
         view: The request, with the vote.
         choice: What was typed.
+        dropped: Whose approvals were for another name, and do not count any more.
     """
     named = _named(view.request)
     match view.request.state:
         case State.PENDING:
             words: tuple[Inline, ...] = (f"{choice.sign} Noted for ", *named, f": {cards.count(view.tally)}.")
+            if dropped:
+                people = [inline for who in dropped for inline in (Pill(who, who), ", ")][:-1]
+                words += (" The name is another one now, so what ", *people, " said to the old one does not count.")
         case State.DENIED:
             words = ("❌ That decides it: ", *named, " is denied.")
         case _:
             words = ("✅ That decides it: ", *named, " is approved, and the account is being made.")
-    return _about_it(view, words)
+    return replace(_about_it(view, words), mentions=dropped if view.request.state is State.PENDING else ())
 
 
 def cancelled(view: CardView) -> Message:
@@ -103,7 +108,8 @@ def denied(view: CardView, mentions: tuple[str, ...]) -> Message:
         view: The request.
         mentions: Who asked.
     """
-    reasons = [(Pill(vote.voter, vote.voter), *cards.quoted(vote.note)) for vote in view.tally.denials if vote.note]
+    told = [vote for vote in view.tally.denials if vote.note and not vote.silent]
+    reasons = [(Pill(vote.voter, vote.voter), *cards.quoted(vote.note)) for vote in told]
     blocks: list[Block] = [Paragraph(("❌ ", *_named(view.request), " was denied."))]
     if reasons:
         blocks.append(Bullets(tuple(reasons[:_NAMED])))
@@ -127,14 +133,16 @@ def expired(view: CardView, mentions: tuple[str, ...]) -> Message:
     return Message((Paragraph(words),), _told(view), mentions)
 
 
-def cancelled_by_others(view: CardView, mentions: tuple[str, ...]) -> Message:
-    """What somebody is told whose request an approver cancelled.
+def was_cancelled(view: CardView, mentions: tuple[str, ...]) -> Message:
+    """What somebody is told whose request was cancelled by somebody else, or while its account was about to be made.
 
     Args:
         view: The request.
         mentions: Who asked.
     """
-    return Message((Paragraph(("↩️ ", *_named(view.request), " was cancelled by an approver.")),), _told(view), mentions)
+    return Message(
+        (Paragraph(("↩️ ", *_named(view.request), " was cancelled; no account is made.")),), _told(view), mentions
+    )
 
 
 def reminder(view: CardView, mentions: tuple[str, ...]) -> Message:
@@ -154,7 +162,7 @@ def reminder(view: CardView, mentions: tuple[str, ...]) -> Message:
     )
     if request.expires_at is not None:
         waits += (f" It expires {cards.expiry(view)}.",)
-    blocks = (Paragraph(waits), Paragraph(cards.how_to_decide(view, "under its card")))
+    blocks = (Paragraph(waits), Paragraph(_where_to_decide(view)))
     # Nobody's client rings for a notice, whomever it mentions (specification, "Default override rules").
     return Message(blocks, _told(view), mentions, notice=False)
 
@@ -173,9 +181,27 @@ def details(view: CardView, history: Sequence[HistoryLine]) -> Message:
         if request.expires_at is not None:
             lines.append((f"Expires: {cards.expiry(view)}",))
     blocks: list[Block] = [Paragraph(cards.outcome(view, _UNSHORTENED)), *cards.mend(view), Bullets(tuple(lines))]
+    if request.state is State.PENDING:
+        blocks.append(Paragraph(_where_to_decide(view)))
     if history:
-        blocks += [Paragraph(("What happened:",)), Bullets(tuple(map(_step, history)))]
+        first, last = history[:_FIRST_STEPS], history[_FIRST_STEPS:][-_LAST_STEPS:]
+        left_out = len(history) - len(first) - len(last)
+        between = [(f"… and {left_out} more; “onboard-bot audit export” has them all",)] if left_out else []
+        steps = (*map(_step, first), *between, *map(_step, last))
+        blocks += [Paragraph(("What happened:",)), Bullets(steps)]
     return Message(tuple(blocks), view.about)
+
+
+def _where_to_decide(view: CardView) -> tuple[Inline, ...]:
+    if view.request.card is not None:
+        return cards.how_to_decide(view, "under its card")
+    commands = (Code(f"{view.prefix}{name} {view.request.id}") for name in ("approve", "deny", "show"))
+    approve, deny, show = commands
+    return ("To decide: ", approve, " or ", deny, "; ", show, " posts its card.")
+
+
+_FIRST_STEPS, _LAST_STEPS = 10, 40
+"""What of a long history is told: as much as fits into one event, whatever was said with each vote."""
 
 
 def page(

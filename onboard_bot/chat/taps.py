@@ -6,11 +6,12 @@ Whatever is no vote is nothing, and nobody is told: people put signs under messa
 from onboard_bot.chat import replies
 from onboard_bot.chat.admission import Admission
 from onboard_bot.chat.messages import ReplyTo, render
-from onboard_bot.chat.reactions import read_reaction
-from onboard_bot.domain.approvals import ApprovalRules, Vote, may_vote_on, reaction_counts
-from onboard_bot.domain.requests import Request, State
+from onboard_bot.chat.reactions import Reaction, read_reaction
+from onboard_bot.domain.approvals import ApprovalRules, Electorate, Vote, may_vote_on, reaction_counts
+from onboard_bot.domain.requests import Request
 from onboard_bot.domain.roles import Role
-from onboard_bot.onboarding import decision, effects
+from onboard_bot.errors import OnboardError
+from onboard_bot.onboarding import effects
 from onboard_bot.onboarding.electorate import Voters
 from onboard_bot.onboarding.voting import Voting
 from onboard_bot.store.inbox import RoomEvent
@@ -40,36 +41,52 @@ class Taps:
     async def react(self, event: RoomEvent) -> None:
         """Takes a reaction."""
         reaction = read_reaction(event.content)
+        if reaction is None:
+            await self._close(event)
+            return
         async with self._store.reading() as tx:
-            shown = None if reaction is None else await tx.requests.with_card(event.room_id, reaction.event_id)
+            shown = await tx.requests.with_card(event.room_id, reaction.event_id)
             people = {event.sender} if shown is None else {event.sender, *await tx.votes.voters([shown.id])}
-        if reaction is None or shown is None or not self._may_tap(shown, event.sender):
+        if shown is None:
+            await self._set_aside(event, reaction.event_id)
+        elif self._may_tap(shown, event.sender) and (await self._admission.actor(event)).role >= Role.APPROVER:
+            electorate = await self._voters.look(event.room_id, people)
+            await self._take(event, reaction, shown.id, electorate)
+        else:
             await self._close(event)
-            return
-        actor = await self._admission.actor(event)
-        if actor.role < Role.APPROVER:
-            await self._close(event)
-            return
-        electorate = await self._voters.look(event.room_id, people)
-        async with self._store.transaction() as tx:
-            request = await tx.requests.get(shown.id)
-            if not await tx.inbox.close(event.event_id) or request is None:
-                return
-            if request.state is State.PENDING:
-                vote = Vote(event.sender, reaction.choice, typed=False, event_id=event.event_id, at=tx.now)
-                await self._voting.cast(tx, request, vote, electorate)
-            else:
-                await _tell_outcome(tx, request, event, reaction.event_id)
 
     async def remove(self, event: RoomEvent) -> None:
         """Takes a removal; that they may, the server has seen to."""
         removed = str(event.content.get("redacts"))
-        async with self._store.reading() as tx:
-            people = await tx.votes.voters(await tx.votes.said_with(removed))
-        electorate = await self._voters.look(event.room_id, people)
         async with self._store.transaction() as tx:
             if await tx.inbox.close(event.event_id):
-                await self._voting.take_back(tx, removed, electorate)
+                await self._voting.take_back(tx, removed, by=event.sender, event_id=event.event_id)
+                shown = await tx.requests.with_card(event.room_id, removed)
+                if shown is not None:
+                    await tx.requests.forget_card(shown.id)
+
+    async def _take(self, event: RoomEvent, reaction: Reaction, request_id: str, electorate: Electorate) -> None:
+        async with self._store.transaction() as tx:
+            request = await tx.requests.get(request_id)
+            may_vote = self._voting.newest(electorate).people[event.sender] is not None
+            if not await tx.inbox.close(event.event_id) or request is None or not may_vote:
+                return
+            hindrance = await self._voting.hindrance(tx, request, reaction.choice)
+            if hindrance is None:
+                vote = Vote(event.sender, reaction.choice, typed=False, event_id=event.event_id, at=tx.now)
+                await self._voting.cast(tx, request, vote, electorate)
+            else:
+                await _tell(tx, request, event, reaction.event_id, hindrance)
+
+    async def _set_aside(self, event: RoomEvent, reacts_to: str) -> None:
+        """A card may stand in the room before the answer to its sending has come: then the tap waits for that."""
+        async with self._store.transaction() as tx:
+            if await tx.requests.with_card(event.room_id, reacts_to) is not None:
+                return  # it has come just now, and the event is still open
+            if await tx.jobs.is_under_way(effects.JobKind.ANSWER, effects.into_room(event.room_id)):
+                await tx.inbox.set_aside(event.event_id, reacts_to=reacts_to)
+            else:
+                await tx.inbox.close(event.event_id)
 
     def _may_tap(self, request: Request, user_id: str) -> bool:
         return reaction_counts(request) and may_vote_on(request, user_id, self._rules)
@@ -79,9 +96,8 @@ class Taps:
             await tx.inbox.close(event.event_id)
 
 
-async def _tell_outcome(tx: Transaction, request: Request, event: RoomEvent, card: str) -> None:
-    """Once to each person: what they tapped under has been decided."""
-    message = replies.failure(decision.decided_before(request), mentions=(event.sender,))
-    content = render(message, ReplyTo(card, request.thread_root))
+async def _tell(tx: Transaction, request: Request, event: RoomEvent, card: str, why: OnboardError) -> None:
+    """Once to each person: why what they tapped is no vote."""
+    content = render(replies.failure(why, mentions=(event.sender,)), ReplyTo(card, request.thread_root))
     about = f"late:{request.id}:{request.round}:{event.sender}"
     await tx.intend(effects.say(about=about, room_id=event.room_id, content=content))

@@ -74,6 +74,7 @@ class Vote:
         event_id: What said it.
         at: When.
         note: What they said with it.
+        silent: Whether who asked is not told of it.
         counts: Whether its voter may vote now.
         groups: Names of the groups that they belong to now.
     """
@@ -84,15 +85,22 @@ class Vote:
     event_id: str
     at: Timestamp
     note: str | None = None
+    silent: bool = False
     counts: bool = True
     groups: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Electorate:
-    """A look at some people: the groups of each who may vote now; None for who may not."""
+    """A look at some people.
+
+    Args:
+        people: The groups of each who may vote now; None for who may not.
+        number: Looks are numbered as they begin.
+    """
 
     people: Mapping[str, frozenset[str] | None]
+    number: int = 0
 
     def judge(self, vote: Vote) -> Vote:
         """The vote as it counts now; unchanged where nobody looked at its voter."""
@@ -114,6 +122,7 @@ class Tally:
         approvals: Those that count, oldest first.
         denials: The same.
         needed: Approvals.
+        needed_to_deny: Denials.
         missing: Groups that are not represented yet, and by how many.
         decision: None while it is open.
     """
@@ -121,6 +130,7 @@ class Tally:
     approvals: tuple[Vote, ...]
     denials: tuple[Vote, ...]
     needed: int
+    needed_to_deny: int
     missing: tuple[tuple[str, int], ...]
     decision: Choice | None
 
@@ -145,7 +155,7 @@ def tally(request: Request, votes: Sequence[Vote], rules: ApprovalRules) -> Tall
         votes: All that stand, in the order in which they came.
         rules: From the configuration.
     """
-    counted = _latest(
+    counted = last_words(
         vote
         for vote in votes
         if vote.counts and may_vote_on(request, vote.voter, rules) and (vote.typed or reaction_counts(request))
@@ -163,11 +173,11 @@ def tally(request: Request, votes: Sequence[Vote], rules: ApprovalRules) -> Tall
         decision = Choice.DENY
     elif len(approvals) >= needed and not missing:
         decision = Choice.APPROVE
-    return Tally(approvals, denials, needed, missing, decision)
+    return Tally(approvals, denials, needed, rules.deny, missing, decision)
 
 
-def _latest(votes: Iterable[Vote]) -> list[Vote]:
-    """One of each person, in the order in which they came."""
+def last_words(votes: Iterable[Vote]) -> list[Vote]:
+    """The latest one of each person, in the order in which they came."""
     latest: dict[str, Vote] = {}
     for vote in votes:
         key = vote.voter.casefold()

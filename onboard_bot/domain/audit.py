@@ -41,6 +41,7 @@ class Verb(StrEnum):
     VOTE_TAKEN_BACK = "vote:taken_back"
     VOTE_LAPSED = "vote:lapsed"
     VOTE_RESTORED = "vote:restored"
+    VOTE_REGROUPED = "vote:regrouped"
     ACCOUNT_CREATING = "account:creating"
     ACCOUNT_CREATED = "account:created"
     ACCOUNT_FAILED = "account:failed"

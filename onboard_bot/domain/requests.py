@@ -120,6 +120,10 @@ class Request:
     error: str | None = None
     finished_at: Timestamp | None = None
 
+    def account_on(self, server_name: str) -> str:
+        """The user id of the account that was, or is to be, made on this server."""
+        return self.user_id or f"@{self.wish.username}:{server_name}"
+
 
 def may_become(now: State, then: State) -> bool:
     """Whether the table allows the step."""

@@ -97,7 +97,8 @@ class Answer(Effect[Answers]):
         # A version that wrote nothing of it down may have sent it all the same, and so may the life before a restore.
         may_be_out = bool(job.payload.get("may_be_out", job.attempts > 1))
         may_be_out = may_be_out or self._naming.of(job).tried_since is not None
-        joined = await self._join(tx, job, due) if job.attempts > 1 and not may_be_out else []
+        may_grow = job.attempts > 1 and not may_be_out and not _is_to_be_a_card(job)
+        joined = await self._join(tx, job, due) if may_grow else []
         await tx.jobs.remember(job, may_be_out=True)
         first = due[0]
         room_id = first.job.payload.get("room_id") or (first.spoken and first.spoken.view.request.origin_room)
@@ -126,7 +127,7 @@ class Answer(Effect[Answers]):
         shown = due[0].spoken
         if prepared.merged or shown is None or shown.says is not Says.CARD:
             return lambda tx: self._said(tx, job, prepared, reminds)
-        card = Card(prepared.room_id, event_id, self._wording.deciders(shown.view, approvers))
+        card = Card(prepared.room_id, event_id, self._wording.asked(shown.view, approvers))
         return lambda tx: self._posted(tx, job, prepared, shown.view.request, card)
 
     async def give_up(self, tx: Transaction, job: Job, error: str) -> None:  # noqa: ARG002 - the log has it
@@ -148,7 +149,7 @@ class Answer(Effect[Answers]):
             one = await self._due(tx, other)
             if one is None:  # it comes to its end by itself
                 continue
-            if one.reply_to.thread_root != due[0].reply_to.thread_root:
+            if one.reply_to.thread_root != due[0].reply_to.thread_root or _is_to_be_a_card(other):
                 break
             size += self._size(one)
             if size > _BYTES_AT_MOST:
@@ -200,6 +201,11 @@ class Answer(Effect[Answers]):
 
     def _size(self, due: Due) -> int:
         return len(json.dumps(self._answered(due, frozenset(), alone=False).content))
+
+
+def _is_to_be_a_card(job: Job) -> bool:
+    """Whether somebody asked for just that, because it had been merged into a list."""
+    return "asked" in job.payload
 
 
 def _fixed(job: Job) -> Due:

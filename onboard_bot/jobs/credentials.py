@@ -122,7 +122,7 @@ class DeliverCredentials(Effect[Delivery]):
         return room_id, event_id
 
     def _user_id(self, request: Request) -> str:
-        return request.user_id or f"@{request.wish.username}:{self._server_name}"
+        return request.account_on(self._server_name)
 
     def _tell_once(self, request: Request, why: NotReadableError | RefusedError) -> Record:
         unreadable = isinstance(why, NotReadableError)

@@ -72,6 +72,7 @@ class Runner:
         self._running: dict[int, asyncio.Task[None]] = {}
         self._lanes: set[str] = set()
         self._kinds: Counter[str] = Counter()
+        self._unknown: set[str] = set()
         self._served: Counter[str] = Counter()
         self._successes = itertools.count(1)
         self._by_the_clock = [kind for kind, effect in effects.items() if effect.by_the_clock]
@@ -147,6 +148,9 @@ class Runner:
         for job in sorted(firsts, key=lambda job: self._served[job.kind]):
             if job.lane in busy:
                 continue
+            if job.kind not in self._effects:  # a newer version intended it, and will carry it out
+                self._tell_of_unknown(job.kind)
+                continue
             if self._kinds[job.kind] >= self._effects[job.kind].at_once:
                 continue
             started += 1
@@ -154,6 +158,11 @@ class Runner:
             self._kinds[job.kind] += 1
             self._running[job.id] = asyncio.create_task(self._run(job), name=job.key)
         return started
+
+    def _tell_of_unknown(self, kind: str) -> None:
+        if kind not in self._unknown:
+            self._unknown.add(kind)
+            _log.warning("jobs of the kind %s are for a newer version of this program; they wait", kind)
 
     async def _run(self, job: Job) -> None:
         try:

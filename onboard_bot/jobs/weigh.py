@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from onboard_bot.jobs.effect import Effect, Record
+from onboard_bot.onboarding import showing
 from onboard_bot.onboarding.electorate import Voters
 from onboard_bot.onboarding.voting import Voting
 from onboard_bot.store.jobs import Job
@@ -25,8 +26,10 @@ class Weigh(Effect[Undecided]):
         self._voters = voters
         self._voting = voting
 
-    async def prepare(self, tx: Transaction, job: Job) -> Undecided | None:  # noqa: ARG002 - the job is but a reason
-        """Nothing to do where nobody voted on anything."""
+    async def prepare(self, tx: Transaction, job: Job) -> Undecided | None:
+        """Nothing to do where nobody voted on anything. One look is enough, whatever else was a reason for one."""
+        await tx.jobs.withdraw_others(job, now=tx.now)
+        await showing.catch_up(tx)
         room = await tx.rooms.find(Purpose.ADMIN)
         people = frozenset().union(*(await tx.votes.undecided()).values())
         return Undecided(room.room_id, people) if people and room is not None and room.room_id is not None else None

@@ -274,7 +274,7 @@ class Intake:
     async def _withdraw(tx: Transaction, event_id: object) -> None:
         """What was redacted before it was obeyed is not obeyed any more; that they may, the server has seen to."""
         if is_id(event_id):
-            await tx.inbox.close(str(event_id))
+            await tx.inbox.withdraw(str(event_id))
             await tx.undecrypted.drop(str(event_id))
 
     async def _open_kept(self, tx: Transaction, unread: Unread) -> None:

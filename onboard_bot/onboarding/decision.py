@@ -21,6 +21,16 @@ async def open_to_votes(tx: Transaction, request: Request, rules: ApprovalRules)
         await tx.intend(effects.remind(request, delay=rules.remind_after))
 
 
+async def begin_anew(tx: Transaction, request: Request, rules: ApprovalRules) -> Request:
+    """What was decided waits for votes again, in the round that was begun, with all its time; as it stands now."""
+    await tx.requests.advance(request, State.PENDING, now=tx.now)
+    await tx.requests.extend(request.id, expires_at=tx.now + rules.expires_after)
+    pending = await current(tx, request)
+    await open_to_votes(tx, pending, rules)
+    await showing.ask_again(tx, pending)
+    return pending
+
+
 async def approve(
     tx: Transaction,
     request: Request,
@@ -41,15 +51,16 @@ async def approve(
     await tx.requests.advance(request, State.APPROVED, now=tx.now)
     await tx.requests.seal_password(request.id, passwords.sealed(request.id))
     await tx.record(Entry(Verb.REQUEST_APPROVED, request.id, facts=facts, personal=personal))
-    approved = await _current(tx, request)
+    approved = await current(tx, request)
     await tx.intend(effects.create_account(approved))
     await _no_longer_pending(tx, request)
     return approved
 
 
-async def deny(tx: Transaction, request: Request, counted: Tally, *, silent: bool) -> None:
-    """There will be no account; who asked is told, unless it is to be silent."""
+async def deny(tx: Transaction, request: Request, counted: Tally) -> None:
+    """There will be no account; who asked is told, unless all who denied it want that to be silent."""
     await tx.requests.advance(request, State.DENIED, now=tx.now)
+    silent = all(vote.silent for vote in counted.denials)
     facts = {"denials": len(counted.denials), "silent": silent}
     await tx.record(Entry(Verb.REQUEST_DENIED, request.id, facts=facts))
     await _no_longer_pending(tx, request)
@@ -77,7 +88,8 @@ async def cancel(tx: Transaction, request: Request, by: Actor, *, event_id: str)
     await tx.requests.erase_password(request.id)
     await tx.record(Entry(Verb.REQUEST_CANCELLED, request.id, personal={"by": by.user_id, "event_id": event_id}))
     await _no_longer_pending(tx, request)
-    if effects.ran_at_once(request):  # its command waits for its answer, and what they asked later waits behind that
+    # Where it ran at once its command waits for its answer, and what they asked later waits behind that.
+    if effects.ran_at_once(request) or not is_own:
         await tx.jobs.withdraw(effects.slow_sign_key(request), now=tx.now)
         await tx.intend(effects.answer(request))
 
@@ -123,11 +135,9 @@ async def reopen(
             state=request.state,
         )
     await refuse_duplicate(tx, request.wish.username)
-    await tx.requests.begin_round(request, username=request.wish.username, expires_at=tx.now + rules.expires_after)
-    await tx.requests.advance(request, State.PENDING, now=tx.now)
+    await tx.requests.begin_round(request, username=request.wish.username, expires_at=request.expires_at)
     await tx.record(Entry(Verb.REQUEST_REOPENED, request.id, personal={"by": by.user_id, "event_id": event_id}))
-    reopened = await _current(tx, request)
-    await open_to_votes(tx, reopened, rules)
+    await begin_anew(tx, request, rules)
     await showing.changed(tx, request.id)
 
 
@@ -191,7 +201,8 @@ async def _no_longer_pending(tx: Transaction, request: Request) -> None:
     await showing.no_longer_asks(tx, request)
 
 
-async def _current(tx: Transaction, request: Request) -> Request:
-    current = await tx.requests.get(request.id)
-    assert current is not None
-    return current
+async def current(tx: Transaction, request: Request) -> Request:
+    """The request as it stands now."""
+    found = await tx.requests.get(request.id)
+    assert found is not None
+    return found

@@ -155,6 +155,13 @@ def post_card(request: Request) -> NewJob:
     return _answer(answer_key(request.origin_event), request.origin_room, request.requester, payload, held=False)
 
 
+def post_card_again(request: Request) -> NewJob:
+    """Show a request that waits for votes anew and has no card."""
+    payload = {"request_id": request.id, "says": Says.CARD}
+    key = f"card again:{request.id}:{request.round}"
+    return _answer(key, request.origin_room, request.requester, payload, held=False)
+
+
 def post_card_for(request: Request, event: RoomEvent, thread_root: str | None) -> NewJob:
     """Answer somebody who asks for it with the card of a request that was merged into a list."""
     asked = {"asker": event.sender, "event_id": event.event_id, "thread_root": thread_root}
@@ -174,15 +181,10 @@ def offer(request: Request, card: Card, choice: Choice) -> NewJob:
     relation = {"rel_type": "m.annotation", "event_id": card.event_id, "key": choice.sign}
     return NewJob(
         JobKind.OFFER,
-        key=offer_key(card, choice),
+        key=f"offer:{card.event_id}:{choice}:{request.round}",
         lane=f"card:{request.id}",
         payload={"room_id": card.room_id, "type": "m.reaction", "content": {"m.relates_to": relation}},
     )
-
-
-def offer_key(card: Card, choice: Choice) -> str:
-    """Names a sign under a card, so that a quick decision can withdraw it."""
-    return f"offer:{card.event_id}:{choice}"
 
 
 def edit_card(request: Request) -> NewJob:

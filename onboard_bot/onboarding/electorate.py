@@ -1,9 +1,10 @@
 """Owns the look at who may vote: looked up at that moment, before the transaction that decides by it."""
 
 import asyncio
+import itertools
 from collections.abc import Callable, Collection
 
-from onboard_bot.domain.approvals import ApprovalRules, Electorate, Group
+from onboard_bot.domain.approvals import NOBODY, ApprovalRules, Electorate, Group
 from onboard_bot.domain.identifiers import same_user
 from onboard_bot.domain.roles import PowerLevels, Role, role_in_room
 from onboard_bot.onboarding.ports import RefusedError, RoomView, TokenRejectedError
@@ -22,14 +23,16 @@ class Voters:
         self._view = view
         self._rules = rules
         self._group_room = group_room
+        self._looks = itertools.count(1)
 
     async def look(self, room_id: str, people: Collection[str]) -> Electorate:
         """Which of these people may vote in the room now, and for which groups."""
         if not people:
-            return Electorate({})
+            return NOBODY
+        number = next(self._looks)
         levels = await self._view.power_levels(room_id)
         found = await asyncio.gather(*(self._groups_of(room_id, levels, user_id) for user_id in people))
-        return Electorate(dict(zip(people, found, strict=True)))
+        return Electorate(dict(zip(people, found, strict=True)), number)
 
     async def approvers(self, room_id: str, *, without: str) -> frozenset[str]:
         """Everybody who may vote in the room now, but the bot."""

@@ -16,6 +16,8 @@ from onboard_bot.onboarding import decision, effects
 from onboard_bot.onboarding.passwords import NewPasswords
 from onboard_bot.store.transaction import Transaction
 
+ADMINS_SWITCHED_OFF = "Accounts with server-admin rights are switched off here (accounts.allow_admin)."
+
 
 @dataclass(frozen=True, slots=True)
 class RegistrationRules:
@@ -96,10 +98,7 @@ def _checked(asked: Asked, rules: RegistrationRules) -> Wish:
         known = ", ".join(sorted(rules.room_sets)) or "none are configured"
         raise OnboardError(ErrorCode.BAD_ARGUMENT, f"There is no room set “{unknown[0]}”. Known room sets: {known}.")
     if asked.admin and not rules.allow_admin:
-        raise OnboardError(
-            ErrorCode.NOT_PERMITTED,
-            "Accounts with server-admin rights are switched off here (accounts.allow_admin).",
-        )
+        raise OnboardError(ErrorCode.NOT_PERMITTED, ADMINS_SWITCHED_OFF)
     return Wish(
         username=str(username),
         display_name=display_name,
@@ -121,5 +120,11 @@ async def _record(tx: Transaction, request: Request) -> None:
         "event_id": request.origin_event,
         "room_id": request.origin_room,
     }
-    kind = {"admin": wish.admin, "type": wish.account_type, "origin": request.origin, "quiet": wish.quiet}
+    kind = {
+        "admin": wish.admin,
+        "type": wish.account_type,
+        "origin": request.origin,
+        "quiet": wish.quiet,
+        "room_sets": wish.room_sets,
+    }
     await tx.record(Entry(Verb.REQUEST_MADE, request.id, facts=kind, personal=asked))

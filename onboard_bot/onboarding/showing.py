@@ -19,10 +19,25 @@ async def posted(tx: Transaction, request: Request, card: Card, *, revision: int
     if current is None or current.card is not None:
         return
     await tx.requests.show(request.id, revision, card)
-    if current.state is State.PENDING and reaction_counts(current):
-        await tx.intend(*(effects.offer(request, card, choice) for choice in Choice))
+    if current.state is State.PENDING:
+        await _offer(tx, current, card)
     if current.revision > revision:
         await tx.intend(effects.edit_card(current))
+    await tx.inbox.take_up(card.event_id)
+
+
+async def ask_again(tx: Transaction, request: Request) -> None:
+    """It waits for votes anew: where it has no card it gets one, also where it was merged into a list at first."""
+    if request.card is not None:
+        await _offer(tx, request, request.card)
+    elif not await tx.jobs.is_open(effects.answer_key(request.origin_event)):
+        await tx.intend(effects.post_card_again(request))
+
+
+async def catch_up(tx: Transaction) -> None:
+    """Cards that fell behind, because the room did not let the bot speak, are edited once more."""
+    for request_id in await tx.requests.behind():
+        await changed(tx, request_id)
 
 
 async def changed(tx: Transaction, request_id: str) -> None:
@@ -37,5 +52,10 @@ async def no_longer_asks(tx: Transaction, request: Request) -> None:
     """Nobody is asked to decide on it any more."""
     if request.card is not None:
         for choice in Choice:
-            await tx.jobs.withdraw(effects.offer_key(request.card, choice), now=tx.now)
+            await tx.jobs.withdraw(effects.offer(request, request.card, choice).key, now=tx.now)
     await changed(tx, request.id)
+
+
+async def _offer(tx: Transaction, request: Request, card: Card) -> None:
+    if reaction_counts(request):
+        await tx.intend(*(effects.offer(request, card, choice) for choice in Choice))

@@ -112,3 +112,23 @@ class Inbox:
             update(inbox).where(inbox.c.event_id == event_id, ~inbox.c.done).values(done=True, content=None)
         )
         return result.rowcount == 1
+
+    async def set_aside(self, event_id: str, *, reacts_to: str) -> None:
+        """The event waits, and nothing waits for it, until somebody knows what it reacts to."""
+        await self._connection.execute(
+            update(inbox).where(inbox.c.event_id == event_id, ~inbox.c.done).values(done=True, reacts_to=reacts_to)
+        )
+
+    async def take_up(self, reacts_to: str) -> None:
+        """What was set aside because it reacts to this event has its turn now."""
+        result = await self._connection.execute(
+            update(inbox).where(inbox.c.reacts_to == reacts_to).values(done=False, reacts_to=None)
+        )
+        self.filled = self.filled or result.rowcount > 0
+
+    async def withdraw(self, event_id: str) -> None:
+        """Its sender, or somebody who may, took it back: it has no effect any more if it had none yet."""
+        waiting = ~inbox.c.done | inbox.c.reacts_to.is_not(None)
+        await self._connection.execute(
+            update(inbox).where(inbox.c.event_id == event_id, waiting).values(done=True, content=None, reacts_to=None)
+        )

@@ -95,6 +95,11 @@ class Jobs:
         query = select(jobs.c.id).where(jobs.c.key == key, jobs.c.finished_at.is_(None))
         return await self._connection.scalar(query) is not None
 
+    async def is_under_way(self, kind: str, lane: str) -> bool:
+        """Whether a job of this kind in this lane was tried and has not come to its end."""
+        tried = (jobs.c.kind == kind) & (jobs.c.lane == lane) & (jobs.c.attempts > 0)
+        return await self._connection.scalar(select(jobs.c.id).where(tried, jobs.c.finished_at.is_(None))) is not None
+
     async def first_of_lanes(self, *, now: Timestamp, without: Collection[str] = ()) -> list[Job]:
         """The next job of each lane where it is due and not of the kinds to leave out, oldest first.
 
@@ -233,6 +238,11 @@ class Jobs:
             .where(jobs.c.key == key, jobs.c.state == "open", jobs.c.attempts == 0)
             .values(state="done", finished_at=now, payload={})
         )
+
+    async def withdraw_others(self, job: Job, *, now: Timestamp) -> None:
+        """Takes back those of its kind that no try has begun for: what it does now does for them."""
+        others = (jobs.c.kind == job.kind) & (jobs.c.id != job.id) & (jobs.c.state == "open") & (jobs.c.attempts == 0)
+        await self._connection.execute(update(jobs).where(others).values(state="done", finished_at=now, payload={}))
 
     async def count_open(self, *, now: Timestamp) -> int:
         """How many intents are due and not carried out."""

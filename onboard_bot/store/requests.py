@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from onboard_bot.clock import Timestamp
 from onboard_bot.domain.requests import OPEN, AccountType, Card, Origin, Request, State, Wish, may_become
-from onboard_bot.store.tables import HOLDS_USERNAME, requests
+from onboard_bot.store.tables import BEHIND, HOLDS_USERNAME, requests
 
 
 class StateMovedError(Exception):
@@ -67,14 +67,17 @@ class Requests:
         row = (await self._connection.execute(query)).first()
         return None if row is None else _request(row)
 
-    async def spoken_of(self, room_id: str, event_ids: Collection[str]) -> list[Request]:
-        """The requests that these events of a room are about: their cards, what asked for them, or their threads."""
-        asked = (requests.c.origin_room == room_id) & (
-            requests.c.origin_event.in_(event_ids) | requests.c.thread_root.in_(event_ids)
-        )
-        shown = (requests.c.card_room == room_id) & requests.c.card_event.in_(event_ids)
-        query = select(requests).where(asked | shown).order_by(requests.c.created_at, requests.c.id)
-        return [_request(row) for row in await self._connection.execute(query)]
+    async def asked_with(self, room_id: str, event_id: str) -> Request | None:
+        """The request that this event asked for."""
+        query = select(requests).where(requests.c.origin_event == event_id, requests.c.origin_room == room_id)
+        row = (await self._connection.execute(query)).first()
+        return None if row is None else _request(row)
+
+    async def pending_in_thread(self, room_id: str, root: str) -> list[Request]:
+        """What was asked for in a thread and is not decided."""
+        in_thread = (requests.c.thread_root == root) & (requests.c.origin_room == room_id)
+        query = select(requests).where(in_thread, requests.c.state == State.PENDING)
+        return [_request(row) for row in await self._connection.execute(query.order_by(requests.c.created_at))]
 
     async def page(self, states: Collection[State], *, after: int, at_most: int, newest_first: bool) -> list[Request]:
         """Some of the requests in these states, by age, after so many others."""
@@ -127,16 +130,38 @@ class Requests:
 
         It comes before the step to `pending`, in which a request holds its name.
         """
+        changed: dict[str, Any] = {"round": request.round + 1, "username": username, "expires_at": expires_at}
+        if username != request.wish.username:
+            changed["renamed"] = requests.c.revision + 1
         await self._connection.execute(
-            update(requests)
-            .where(requests.c.id == request.id)
-            .values(round=request.round + 1, username=username, expires_at=expires_at, error=None)
+            update(requests).where(requests.c.id == request.id).values(error=None, **changed)
+        )
+
+    async def extend(self, request_id: str, *, expires_at: Timestamp) -> None:
+        """It ends at this time."""
+        await self._connection.execute(
+            update(requests).where(requests.c.id == request_id).values(expires_at=expires_at)
         )
 
     async def touch(self, request_id: str) -> Request:
         """Something on its card changed; the request as it is now."""
         query = update(requests).where(requests.c.id == request_id).values(revision=requests.c.revision + 1)
         return _request((await self._connection.execute(query.returning(*requests.c))).one())
+
+    async def shows_its_name(self, request_id: str) -> bool:
+        """Whether its card has come to show the name that is voted on."""
+        query = select(requests.c.shown >= requests.c.renamed).where(requests.c.id == request_id)
+        return bool(await self._connection.scalar(query))
+
+    async def behind(self) -> list[str]:
+        """The ids of the requests whose cards do not show how they stand."""
+        return list(await self._connection.scalars(select(requests.c.id).where(BEHIND)))
+
+    async def forget_card(self, request_id: str) -> None:
+        """Somebody removed it from the room."""
+        await self._connection.execute(
+            update(requests).where(requests.c.id == request_id).values(card_room=None, card_event=None)
+        )
 
     async def shown(self, request_id: str) -> int:
         """The revision that the card shows at least."""

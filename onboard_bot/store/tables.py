@@ -21,8 +21,11 @@ metadata = MetaData()
 # An index of some rows only serves a question that repeats its condition word for word.
 HOLDS_USERNAME = text("state IN ('pending', 'approved', 'creating')")
 """`domain.requests.OPEN`, for the database."""
+BEHIND = text("card_event IS NOT NULL AND shown < revision")
+"""Requests whose card does not show how they stand."""
 _UNFINISHED = "finished_at IS NULL"
 _ENCRYPTED = text("session_id IS NOT NULL")
+_ASIDE = text("reacts_to IS NOT NULL")
 
 meta = Table("meta", metadata, Column("key", String, primary_key=True), Column("value", Text, nullable=False))
 
@@ -55,6 +58,8 @@ inbox = Table(
     Column("fingerprint", Text),
     Column("session_id", Text),
     Column("message_index", Integer),
+    # Set aside: a reaction to this event, which may be a card whose sending nobody has heard the end of.
+    Column("reacts_to", Text),
     # A ciphertext means one event: the same again, in another event, is a replay.
     Index(
         "one_event_per_ciphertext",
@@ -66,6 +71,7 @@ inbox = Table(
         postgresql_where=_ENCRYPTED,
     ),
     Index("inbox_open", "seq", sqlite_where=text("done = 0"), postgresql_where=text("NOT done")),
+    Index("inbox_aside", "reacts_to", sqlite_where=_ASIDE, postgresql_where=_ASIDE),
     sqlite_autoincrement=True,
 )
 
@@ -154,12 +160,15 @@ requests = Table(
     Column("round", Integer, nullable=False, server_default="0"),
     Column("revision", Integer, nullable=False, server_default="0"),
     Column("shown", Integer, nullable=False, server_default="0"),
+    # From which revision on the card shows the name that is voted on.
+    Column("renamed", Integer, nullable=False, server_default="0"),
     Column("expires_at", Float),
     Column("card_room", Text),
     Column("card_event", Text),
     Column("card_mentions", JSON),
     Index("one_request_per_card", "card_event", unique=True),
     Index("requests_in_state", "state", "created_at"),
+    Index("cards_behind", "id", sqlite_where=BEHIND, postgresql_where=BEHIND),
     Index(
         "one_open_request_per_username",
         "username",
@@ -183,6 +192,7 @@ votes = Table(
     Column("event_id", Text, nullable=False),
     Column("at", Float, nullable=False),
     Column("note", Text),
+    Column("silent", Boolean, nullable=False),
     Column("stands", Boolean, nullable=False),
     Column("counts", Boolean, nullable=False),
     Column("groups", JSON, nullable=False),

@@ -29,6 +29,7 @@ class Votes:
                 event_id=vote.event_id,
                 at=vote.at,
                 note=vote.note,
+                silent=vote.silent,
                 stands=True,
                 counts=vote.counts,
                 groups=sorted(vote.groups),
@@ -50,6 +51,17 @@ class Votes:
         """The vote does not stand any more."""
         said = (votes.c.event_id == event_id) & (votes.c.request_id == request_id)
         await self._connection.execute(update(votes).where(said).values(stands=False))
+
+    async def carry_over(self, request: Request, votes_kept: Collection[Vote]) -> None:
+        """These votes count in the round that follows the present one, too.
+
+        Args:
+            request: As it stands before that round.
+            votes_kept: Of the present round.
+        """
+        of_round = (votes.c.request_id == request.id) & (votes.c.round == request.round)
+        kept = votes.c.event_id.in_([vote.event_id for vote in votes_kept])
+        await self._connection.execute(update(votes).where(of_round, kept).values(round=request.round + 1))
 
     async def judged(self, request: Request, vote: Vote) -> None:
         """What a new look at its voter showed."""
@@ -84,6 +96,7 @@ def _vote(row: Row[Any]) -> Vote:
         event_id=row.event_id,
         at=row.at,
         note=row.note,
+        silent=row.silent,
         counts=row.counts,
         groups=frozenset(row.groups),
     )

@@ -75,7 +75,7 @@ class Desk:
         """Each answered command in the order in which its answer came, alone or in a list, and what it says."""
         found: list[tuple[str, dict[str, Any]]] = []
         for said in self.admin.said_by(self.bot_id, self.room_id):
-            if said.about.get("kind") == "list":
+            if said.about.get("kind") == "list" and all("event_id" in item for item in said.about["items"]):
                 found += [(item["event_id"], item) for item in said.about["items"]]
             elif said.type == "m.room.message" and said.in_reply_to is not None:
                 found.append((said.in_reply_to, said.about))

@@ -524,7 +524,7 @@ class Room:
 def is_reminder(said: Said) -> bool:
     """Whether it asks those who have not voted, alone or in a list: what has to ring is no notice."""
     items = said.about.get("items", [said.about])
-    return bool(items) and all((item["kind"], item.get("state")) == ("status", "pending") for item in items)
+    return bool(items) and all((item.get("kind"), item.get("state")) == ("status", "pending") for item in items)
 
 
 def member_event(event_id: str, user_id: str, membership: str) -> dict[str, Any]:

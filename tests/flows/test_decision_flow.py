@@ -154,7 +154,7 @@ async def test_where_two_denials_decide_one_does_not(open_room: OpenRoom) -> Non
     ada, grace, heidi, eve = room.people(ada=100, grace=50, heidi=50, eve=0)
     card = await room.asks(eve)
     await card.tap(ada, "❌")
-    assert (card.state, "0 of 2 approvals, 1 denial" in card.body) == ("pending", True)
+    assert (card.state, "0 of 2 approvals, 1 of 2 denials" in card.body) == ("pending", True)
     await card.tap(grace)
     await room.say(heidi, f"!deny {card.id} no")
     assert (card.state, room.accounts) == ("denied", {})

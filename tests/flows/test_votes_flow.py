@@ -39,7 +39,7 @@ async def test_every_form_of_a_sign_is_a_vote(open_room: OpenRoom) -> None:
     await room.settle()
     cast = await room.rows("SELECT choice FROM votes ORDER BY seq")
     assert [row.choice for row in cast] == ["approve"] * len(FOR) + ["deny"] * len(AGAINST)
-    assert "0 of 1000 approvals, 1 denial" in card.body
+    assert "0 of 1000 approvals, 1 of 1000 denials" in card.body
 
 
 async def test_whatever_else_is_put_under_a_card_is_nothing(room: Room, ada: Person, eve: Person) -> None:
@@ -159,7 +159,7 @@ async def test_the_latest_vote_of_a_person_counts(undecided: Room) -> None:
     card = await undecided.asks(eve)
     await card.tap(ada)
     await undecided.say(ada, f"!deny {card.id} no, after all")
-    assert "0 of 2 approvals, 1 denial" in card.body
+    assert "0 of 2 approvals, 1 of 2 denials" in card.body
     await card.tap(grace)
     assert card.state == "pending"
     await card.tap(ada, "👍")
@@ -196,7 +196,7 @@ async def test_of_two_votes_the_one_that_still_stands_counts(undecided: Room) ->
     assert "1 of 2 approvals" in card.body
     denial = await card.tap(ada, "❌")
     await undecided.remove(ada, approval)
-    assert "0 of 2 approvals, 1 denial" in card.body
+    assert "0 of 2 approvals, 1 of 2 denials" in card.body
     await card.tap(grace)
     assert card.state == "pending"
 

@@ -249,7 +249,7 @@ async def test_show_posts_the_card_of_a_merged_one_and_a_tap_on_it_decides(open_
     assert (card.state, list(room.accounts)) == ("created", ["@bob0:example.org"])
 
 
-async def test_where_two_people_ask_for_a_card_there_is_one_and_the_other_is_told_how_to_decide(
+async def test_where_two_people_ask_for_a_card_there_is_one_and_the_other_gets_the_details(
     room: Room, ada: Person, grace: Person
 ) -> None:
     first, *_ = await merged_requests(room, room.person("@eve:example.org"))
@@ -257,8 +257,8 @@ async def test_where_two_people_ask_for_a_card_there_is_one_and_the_other_is_tol
     await room.settle()
     card, (other,) = room.card_of(shows[0]), room.answers_to(shows[1])
     assert (other.about["kind"], other.about["id"], other.about["state"]) == ("request", first, "pending")
-    assert f"!approve {first}" in other.body
-    assert "✅" not in other.body
+    assert f"✅ or ❌ under its card, or `!approve {first} [note]`" in other.body
+    assert "What happened:" in other.body
     assert other.mentions == []
     await card.tap(grace)
     assert card.state == "created"

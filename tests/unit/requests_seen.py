@@ -31,16 +31,17 @@ def vote(voter: str, choice: Choice = Choice.APPROVE, note: str | None = None, *
     return Vote(f"@{voter}:example.org", choice, typed=True, event_id=f"${voter}", at=NOW + after, note=note)
 
 
-def votes(*cast: Vote, needed: int = 2, missing: tuple[tuple[str, int], ...] = ()) -> Tally:
+def votes(*cast: Vote, needed: int = 2, deny: int = 1, missing: tuple[tuple[str, int], ...] = ()) -> Tally:
     """What they are counted as; undecided."""
     approvals = tuple(one for one in cast if one.choice is Choice.APPROVE)
-    return Tally(approvals, tuple(one for one in cast if one.choice is Choice.DENY), needed, missing, None)
+    denials = tuple(one for one in cast if one.choice is Choice.DENY)
+    return Tally(approvals, denials, needed, deny, missing, None)
 
 
 def seen(state: State = State.PENDING, tally: Tally | None = None, **changed: Any) -> CardView:
     """The request in a state; `deciders` and `at` belong to the look at it, `username` and the like to the wish."""
     look = {name: changed.pop(name) for name in ("deciders", "at", "prefix") if name in changed}
-    own = {name: changed.pop(name) for name in ("error", "expires_at", "voucher", "id") if name in changed}
+    own = {name: changed.pop(name) for name in ("card", "error", "expires_at", "voucher", "id") if name in changed}
     request = replace(REQUEST, state=state, wish=replace(REQUEST.wish, **changed), **own)
     view = CardView(request, f"@{request.wish.username}:example.org", tally or votes(), NOW, "!")
     return replace(view, **look)

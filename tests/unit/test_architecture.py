@@ -22,7 +22,15 @@ ARROWS: dict[str, set[str]] = {
     # Effects speak: they use the wording of chat, never its dispatch.
     "jobs": GROUND
     | {"domain", "store", "onboarding", "homeserver.port"}
-    | {"chat.cards", "chat.lists", "chat.messages", "chat.replies", "chat.request_replies", "chat.trust_replies"},
+    | {
+        "chat.cards",
+        "chat.history",
+        "chat.lists",
+        "chat.messages",
+        "chat.replies",
+        "chat.request_replies",
+        "chat.trust_replies",
+    },
     "web": GROUND | {"domain", "store", "onboarding", "health"},
     "safekeeping": GROUND | {"domain", "store", "onboarding", "state_dir", "__version__"},
     "config": GROUND | {"domain"},

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onboard_bot.chat.cards import as_edit, card
+from onboard_bot.chat.cards import as_edit, card, expiry
 from onboard_bot.chat.messages import MAX_BYTES, About, Kind, Message, Paragraph, ReplyTo, render
 from onboard_bot.chat.moments import span
 from onboard_bot.domain.approvals import Choice
@@ -56,7 +56,7 @@ def test_a_card_says_who_asks_for_what_and_how_to_decide() -> None:
         "• Asked for by @bob:example.org",
         "• Why: joins the engine group",
         "• Votes: 0 of 2 approvals",
-        "• Expires: 2026-01-08 00:00 UTC, in 7 days",
+        "• Expires: 2026-01-08 00:00 UTC",
         "To decide: ✅ or ❌ below, or `!approve 2k4fa [note]` / `!deny 2k4fa [reason]`",
     ]
 
@@ -83,6 +83,12 @@ def test_votes_are_counted_and_named_with_what_was_said() -> None:
         "• ❌ @dave:example.org: “who is that?”",
     ]
     assert "0 of 1 approval" in "\n".join(body(card(seen(tally=votes(needed=1)), mentions=())))
+
+
+def test_where_one_denial_is_not_enough_the_card_says_how_many_are() -> None:
+    none_yet, one = votes(deny=2), votes(DAVE, needed=3, deny=2)
+    assert body(card(seen(tally=none_yet), mentions=()))[3] == "• Votes: 0 of 2 approvals, 0 of 2 denials"
+    assert body(card(seen(tally=one), mentions=()))[3] == "• Votes: 0 of 3 approvals, 1 of 2 denials"
 
 
 def test_what_is_out_of_the_ordinary_shows() -> None:
@@ -277,9 +283,7 @@ def test_only_then_an_edit_says_less_than_what_it_replaces() -> None:
 
 
 def as_told(seconds: float) -> str:
-    view = seen(expires_at=seen().at + seconds)
-    (line,) = [line for line in body(card(view, mentions=())) if line.startswith("• Expires: ")]
-    return line.partition("UTC, ")[2]
+    return expiry(seen(expires_at=seen().at + seconds)).partition("UTC, ")[2]
 
 
 @pytest.mark.parametrize(
@@ -297,6 +301,11 @@ def as_told(seconds: float) -> str:
 )
 def test_how_long_there_is_left_is_told_as_people_say_it(seconds: float, told: str) -> None:
     assert as_told(seconds) == told
+
+
+def test_a_card_names_the_date_of_its_end_which_stays_true_for_as_long_as_it_hangs_there() -> None:
+    (line,) = [line for line in body(card(seen(), mentions=())) if line.startswith("• Expires: ")]
+    assert line == "• Expires: 2026-01-08 00:00 UTC"
 
 
 def test_a_request_that_never_ends_tells_no_end() -> None:

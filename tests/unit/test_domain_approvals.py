@@ -247,7 +247,7 @@ def test_who_leaves_or_loses_the_level_counts_no_more_until_they_are_back(goes: 
     world = after(World(), Event("ada", Act.REACTS_YES))
     assert set(heard(counted(world, case))) == {"ada"}
     world = after(world, Event("ada", goes))
-    assert counted(world, case) == Tally((), (), 2, (), None)
+    assert counted(world, case) == Tally((), (), 2, 2, (), None)
     world = after(world, Event("ada", Act.TYPES_NO))
     world = after(world, Event("ada", returns))
     assert heard(counted(world, case)) == {"ada": Choice.APPROVE}

@@ -13,7 +13,7 @@ from onboard_bot.chat.messages import MAX_BYTES, Kind, Message, render
 from onboard_bot.chat.request_replies import HistoryLine, history_line
 from onboard_bot.domain.approvals import Choice
 from onboard_bot.domain.audit import Recorded, Verb
-from onboard_bot.domain.requests import State
+from onboard_bot.domain.requests import Card, State
 from onboard_bot.errors import ErrorCode, OnboardError
 from onboard_bot.onboarding.decision import decided_before
 from tests.unit.requests_seen import DAY, NOW, REQUEST, about, body, seen, vote, votes
@@ -22,6 +22,7 @@ CAROL = vote("carol", note="known from the workshop", after=1)
 DAVE = vote("dave", Choice.DENY, "who is that?", after=2)
 BOB = "@bob:example.org"
 ONE = {"id": "2k4fa", "user_id": "@ada:example.org"}
+CARD = Card("!admins:example.org", "$card")
 
 
 def line(verb: str, facts: dict[str, Any] | None = None, personal: dict[str, Any] | None = None) -> str:
@@ -55,6 +56,15 @@ def test_a_typed_vote_is_answered_with_what_it_did(state: State, choice: Choice,
     assert body(message) == [said]
     assert about(message) == {"v": 1, "kind": "request", "state": state, **ONE}
     assert message.mentions == ()
+
+
+def test_whose_approval_was_for_another_name_is_named_and_asked_again() -> None:
+    message = request_replies.voted(seen(tally=votes(CAROL)), Choice.APPROVE, dropped=(BOB, "@dave:example.org"))
+    assert body(message) == [
+        "✅ Noted for ada (request 2k4fa): 1 of 2 approvals. The name is another one now, so what @bob:example.org,"
+        " @dave:example.org said to the old one does not count."
+    ]
+    assert message.mentions == (BOB, "@dave:example.org")
 
 
 def test_a_request_that_was_cancelled_or_reopened_says_so() -> None:
@@ -115,6 +125,13 @@ def test_who_was_denied_is_told_why() -> None:
     assert body(request_replies.denied(seen(State.DENIED), (BOB,))) == ["❌ ada (request 2k4fa) was denied."]
 
 
+def test_who_was_denied_is_not_told_what_was_said_silently() -> None:
+    silent = replace(DAVE, silent=True)
+    aloud = vote("erin", Choice.DENY, "no room left", after=3)
+    message = request_replies.denied(seen(State.DENIED, votes(silent, aloud)), (BOB,))
+    assert body(message) == ["❌ ada (request 2k4fa) was denied.", "• @erin:example.org: “no room left”"]
+
+
 def test_a_reason_is_told_in_full() -> None:
     reason = "because " * 249 + "so it is"
     (_, told) = body(request_replies.denied(seen(State.DENIED, votes(vote("dave", Choice.DENY, reason))), (BOB,)))
@@ -131,7 +148,7 @@ def test_whose_request_expired_is_told_how_to_ask_again() -> None:
 
 
 def test_a_reminder_says_what_is_missing_until_when_and_where_to_decide() -> None:
-    view = seen(tally=votes(CAROL), at=NOW + DAY)
+    view = seen(tally=votes(CAROL), at=NOW + DAY, card=CARD)
     message = request_replies.reminder(view, ("@dave:example.org",))
     waits, how = body(message)
     assert waits == (
@@ -144,8 +161,13 @@ def test_a_reminder_says_what_is_missing_until_when_and_where_to_decide() -> Non
 
 
 def test_a_reminder_of_an_admin_account_asks_for_typed_votes() -> None:
-    *_, how = body(request_replies.reminder(seen(admin=True), ()))
+    *_, how = body(request_replies.reminder(seen(admin=True, card=CARD), ()))
     assert how.startswith("To decide, please type:")
+
+
+def test_a_reminder_of_a_request_without_a_card_says_how_to_get_it() -> None:
+    *_, how = body(request_replies.reminder(seen(prefix="%"), ()))
+    assert how == "To decide: `%approve 2k4fa` or `%deny 2k4fa`; `%show 2k4fa` posts its card."
 
 
 def test_the_details_are_the_card_in_full_and_every_step_with_its_time() -> None:
@@ -154,7 +176,7 @@ def test_the_details_are_the_card_in_full_and_every_step_with_its_time() -> None
         HistoryLine(NOW, BOB, "asked for ada"),
         HistoryLine(NOW + 3661, None, "expired undecided"),
     ]
-    message = request_replies.details(seen(tally=votes(CAROL), note=note), history)
+    message = request_replies.details(seen(tally=votes(CAROL), note=note, card=CARD), history)
     assert body(message) == [
         "🗳️ Request 2k4fa: ada (Ada Lovelace)",
         "• Asked for by @bob:example.org",
@@ -162,6 +184,7 @@ def test_the_details_are_the_card_in_full_and_every_step_with_its_time() -> None
         "• Asked: 2026-01-01 00:00:00 UTC",
         "• Votes: 1 of 2 approvals",
         "• Expires: 2026-01-08 00:00 UTC, in 7 days",
+        "To decide: ✅ or ❌ under its card, or `!approve 2k4fa [note]` / `!deny 2k4fa [reason]`",
         "What happened:",
         "• 2026-01-01 00:00:00 UTC: @bob:example.org asked for ada",
         "• 2026-01-01 01:01:01 UTC: expired undecided",
@@ -174,6 +197,18 @@ def test_the_details_of_what_failed_say_what_mends_it() -> None:
     assert "`!approve 2k4fa --username=…`" in "\n".join(body(message))
     assert "Votes:" not in "\n".join(body(message))
     assert about(message)["error"] == "username_taken"
+
+
+@pytest.mark.parametrize("count", [10, 11, 50, 51, 220])
+def test_of_a_long_history_its_beginning_and_its_end_are_told_and_how_much_is_left_out(count: int) -> None:
+    history = [HistoryLine(NOW, BOB, f"step {n}") for n in range(count)]
+    lines = body(request_replies.details(seen(), history))
+    steps = lines[lines.index("What happened:") + 1 :]
+    told = [int(line.rpartition(" ")[2]) for line in steps if "step" in line]
+    left_out = [line for line in steps if "step" not in line]
+    assert told == ([*range(10), *range(count - 40, count)] if count > 50 else [*range(count)])
+    more = f"• … and {count - 50} more; “onboard-bot audit export” has them all"
+    assert left_out == ([more] if count > 50 else [])
 
 
 def test_the_details_of_a_request_with_a_very_long_history_fit() -> None:
@@ -211,7 +246,7 @@ def test_the_details_of_a_request_with_a_very_long_history_fit() -> None:
             "request:renamed",
             {},
             {"by": BOB, "username": "ada2", "instead_of": "ada"},
-            f"{BOB} corrected the username: ada2 instead of ada; votes began anew",
+            f"{BOB} corrected the username: ada2 instead of ada; approvals of that one do not count",
         ),
         (
             "vote:cast",
@@ -220,7 +255,15 @@ def test_the_details_of_a_request_with_a_very_long_history_fit() -> None:
             f"{BOB} voted for it (typed): “fine”",
         ),
         ("vote:cast", {"choice": "deny", "how": "reaction"}, {"by": BOB}, f"{BOB} voted against it (a reaction)"),
+        (
+            "vote:cast",
+            {"choice": "deny", "how": "typed", "silent": True},
+            {"by": BOB, "note": "no"},
+            f"{BOB} voted against it, silently (typed): “no”",
+        ),
         ("vote:taken_back", {}, {"by": BOB}, f"{BOB} took the vote back"),
+        ("vote:regrouped", {"groups": ["a", "b"]}, {"by": BOB}, f"{BOB} counts for: a, b"),
+        ("vote:regrouped", {}, {"by": BOB}, f"{BOB} counts for no group any more"),
         ("vote:lapsed", {}, {"by": BOB}, f"{BOB} may not vote any more: their vote does not count"),
         ("vote:restored", {}, {"by": BOB}, f"{BOB} may vote again: their vote counts"),
         ("account:creating", {}, {"username": "ada"}, "the homeserver was asked to make ada"),

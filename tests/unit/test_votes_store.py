@@ -284,20 +284,25 @@ async def test_an_event_is_about_the_card_what_asked_for_it_and_its_thread(tx: T
     await tx.requests.show("3bbbb", 1, Card("!room", "$card-3"))
     await tx.requests.show("4ffff", 1, Card("!other", "$card-4"))
 
-    async def about(*event_ids: str, room: str = "!room") -> list[str]:
-        return [each.id for each in await tx.requests.spoken_of(room, event_ids)]
+    async def shown(event_id: str, room: str = "!room") -> str | None:
+        found = await tx.requests.with_card(room, event_id)
+        return None if found is None else found.id
 
-    assert await about("$asked-4ffff") == ["4ffff"]
-    assert await about("$card-3") == ["3bbbb"]
-    assert await about("$root") == ["2aaaa", "3bbbb"]
-    assert await about("$root", "$card-3", "$asked-4ffff", "$nothing") == ["2aaaa", "3bbbb", "4ffff"]
-    assert await about("$card-4") == []
-    assert await about("$card-4", room="!other") == ["4ffff"]
-    assert await about("$asked-4ffff", room="!other") == []
-    assert await about("$asked-2aaaa", room="!elsewhere") == []
-    assert await about("$root", room="!elsewhere") == ["6hhhh"]
-    assert await about("$nothing") == []
-    assert await about() == []
+    async def asked_for(event_id: str, room: str = "!room") -> str | None:
+        found = await tx.requests.asked_with(room, event_id)
+        return None if found is None else found.id
+
+    assert (await shown("$card-3"), await shown("$card-3", "!other"), await shown("$nothing")) == ("3bbbb", None, None)
+    assert (await shown("$card-4"), await shown("$card-4", "!other")) == (None, "4ffff")
+    assert (await asked_for("$asked-4ffff"), await asked_for("$asked-4ffff", "!other")) == ("4ffff", None)
+    assert [each.id for each in await tx.requests.pending_in_thread("!room", "$root")] == ["2aaaa", "3bbbb"]
+    assert [each.id for each in await tx.requests.pending_in_thread("!elsewhere", "$root")] == ["6hhhh"]
+    first = await tx.requests.get("2aaaa")
+    assert first is not None
+    await tx.requests.advance(first, State.DENIED, now=9.0)
+    assert [each.id for each in await tx.requests.pending_in_thread("!room", "$root")] == ["3bbbb"]
+    await tx.requests.forget_card("3bbbb")
+    assert await shown("$card-3") is None
 
 
 @pytest.mark.parametrize("state", State)

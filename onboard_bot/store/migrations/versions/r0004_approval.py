@@ -10,7 +10,9 @@ down_revision = "0003"
 def upgrade() -> None:
     """Adds columns, a table, and the end of what is there."""
     op.add_column("requests", sa.Column("voucher", sa.Text))
-    for counter in ("round", "revision", "shown"):
+    op.add_column("inbox", sa.Column("reacts_to", sa.Text))
+    op.create_index("inbox_aside", "inbox", ["reacts_to"], sqlite_where=sa.text("reacts_to IS NOT NULL"))
+    for counter in ("round", "revision", "shown", "renamed"):
         op.add_column("requests", sa.Column(counter, sa.Integer, nullable=False, server_default="0"))
     op.add_column("requests", sa.Column("expires_at", sa.Float))
     op.add_column("requests", sa.Column("card_room", sa.Text))
@@ -18,6 +20,8 @@ def upgrade() -> None:
     op.add_column("requests", sa.Column("card_mentions", sa.JSON))
     op.create_index("one_request_per_card", "requests", ["card_event"], unique=True)
     op.create_index("requests_in_state", "requests", ["state", "created_at"])
+    behind = sa.text("card_event IS NOT NULL AND shown < revision")
+    op.create_index("cards_behind", "requests", ["id"], sqlite_where=behind)
     op.create_table(
         "votes",
         sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
@@ -29,6 +33,7 @@ def upgrade() -> None:
         sa.Column("event_id", sa.Text, nullable=False),
         sa.Column("at", sa.Float, nullable=False),
         sa.Column("note", sa.Text),
+        sa.Column("silent", sa.Boolean, nullable=False),
         sa.Column("stands", sa.Boolean, nullable=False),
         sa.Column("counts", sa.Boolean, nullable=False),
         sa.Column("groups", sa.JSON, nullable=False),
