@@ -72,7 +72,7 @@ class Runner:
         self._running: dict[int, asyncio.Task[None]] = {}
         self._lanes: set[str] = set()
         self._kinds: Counter[str] = Counter()
-        self._unknown: set[str] = set()
+        self._unknown: list[str] | None = None
         self._served: Counter[str] = Counter()
         self._successes = itertools.count(1)
         self._by_the_clock = [kind for kind, effect in effects.items() if effect.by_the_clock]
@@ -143,13 +143,14 @@ class Runner:
         # As they were before the look: a job that comes to its end during it may still be among what was seen.
         busy = set(self._lanes)
         async with self._store.reading() as tx:
-            firsts = await tx.jobs.first_of_lanes(now=now, without=self._left_out())
+            if self._unknown is None:
+                self._unknown = await tx.jobs.other_kinds(self._effects)
+                for kind in self._unknown:  # a newer version intended it, and will carry it out
+                    _log.warning("jobs of the kind %s are for a newer version of this program; they wait", kind)
+            firsts = await tx.jobs.first_of_lanes(now=now, without=self._left_out(), unknown=self._unknown)
         # Where the server lets us say little, no kind gets it all: an answer does not wait for a hundred passwords.
         for job in sorted(firsts, key=lambda job: self._served[job.kind]):
             if job.lane in busy:
-                continue
-            if job.kind not in self._effects:  # a newer version intended it, and will carry it out
-                self._tell_of_unknown(job.kind)
                 continue
             if self._kinds[job.kind] >= self._effects[job.kind].at_once:
                 continue
@@ -158,11 +159,6 @@ class Runner:
             self._kinds[job.kind] += 1
             self._running[job.id] = asyncio.create_task(self._run(job), name=job.key)
         return started
-
-    def _tell_of_unknown(self, kind: str) -> None:
-        if kind not in self._unknown:
-            self._unknown.add(kind)
-            _log.warning("jobs of the kind %s are for a newer version of this program; they wait", kind)
 
     async def _run(self, job: Job) -> None:
         try:

@@ -100,20 +100,28 @@ class Jobs:
         tried = (jobs.c.kind == kind) & (jobs.c.lane == lane) & (jobs.c.attempts > 0)
         return await self._connection.scalar(select(jobs.c.id).where(tried, jobs.c.finished_at.is_(None))) is not None
 
-    async def first_of_lanes(self, *, now: Timestamp, without: Collection[str] = ()) -> list[Job]:
+    async def first_of_lanes(
+        self, *, now: Timestamp, without: Collection[str] = (), unknown: Collection[str] = ()
+    ) -> list[Job]:
         """The next job of each lane where it is due and not of the kinds to leave out, oldest first.
 
         A job that waits for another try holds its lane; one that was never tried and is not due does not, nor does one
-        whose turn has not come.
+        whose turn has not come, nor one of an unknown kind.
         """
         other = jobs.alias()
         before = (other.c.turn == jobs.c.turn) & (other.c.id < jobs.c.id) & other.c.finished_at.is_(None)
+        before &= other.c.kind.not_in(unknown)
         tried_or_due = (jobs.c.run_after <= now) | (jobs.c.attempts > 0)
-        workable = (jobs.c.state == "open") & tried_or_due & ~exists().where(before)
+        workable = (jobs.c.state == "open") & jobs.c.kind.not_in(unknown) & tried_or_due & ~exists().where(before)
         firsts = select(func.min(jobs.c.id)).where(workable).group_by(jobs.c.lane)
         due = jobs.c.id.in_(firsts) & (jobs.c.run_after <= now) & jobs.c.kind.not_in(without)
         query = select(jobs).where(due).order_by(jobs.c.id).limit(_AT_A_LOOK)
         return [_job(row) for row in await self._connection.execute(query)]
+
+    async def other_kinds(self, known: Collection[str]) -> list[str]:
+        """The kinds beside these of which something is still to do."""
+        query = select(jobs.c.kind).where(jobs.c.finished_at.is_(None), jobs.c.kind.not_in(known)).distinct()
+        return list(await self._connection.scalars(query.order_by(jobs.c.kind)))
 
     async def next_due(self, *, now: Timestamp) -> Timestamp | None:
         """When the next open job becomes due."""

@@ -60,10 +60,11 @@ def test_a_typed_vote_is_answered_with_what_it_did(state: State, choice: Choice,
 
 def test_whose_approval_was_for_another_name_is_named_and_asked_again() -> None:
     message = request_replies.voted(seen(tally=votes(CAROL)), Choice.APPROVE, dropped=(BOB, "@dave:example.org"))
-    assert body(message) == [
+    (said,) = body(message)
+    assert said == (
         "✅ Noted for ada (request 2k4fa): 1 of 2 approvals. The name is another one now, so what @bob:example.org,"
         " @dave:example.org said to the old one does not count."
-    ]
+    )
     assert message.mentions == (BOB, "@dave:example.org")
 
 
