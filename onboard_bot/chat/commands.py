@@ -194,13 +194,14 @@ def _request_id(word: str) -> str | None:
 
 
 def _is_almost_an_id(word: str) -> bool:
-    """Whether it may be a mistyped one: a symbol too many or too few, or one of another alphabet."""
+    """Whether it may be a mistyped one: a symbol too many or too few, or one that no id has, of whatever alphabet."""
     if not word.isalnum() or word.isalpha():
         return False
-    return len(word) == LENGTH or (abs(len(word) - LENGTH) == 1 and not word.isdigit())
+    one_off = abs(len(word) - LENGTH) == 1 and not word.isdigit()
+    return len(word) == LENGTH or (one_off and all(c in ALPHABET or not c.isascii() for c in word.lower()))
 
 
-_AROUND = '`:;.“”"'
+_AROUND = "`:;."
 """What people put around an id, or behind it."""
 
 _ID = Param("id", "The request's id, as its card and the list show it.")

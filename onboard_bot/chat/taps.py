@@ -11,7 +11,7 @@ from onboard_bot.domain.approvals import ApprovalRules, Electorate, Vote, may_vo
 from onboard_bot.domain.requests import Request
 from onboard_bot.domain.roles import Role
 from onboard_bot.errors import OnboardError
-from onboard_bot.onboarding import effects
+from onboard_bot.onboarding import effects, showing
 from onboard_bot.onboarding.electorate import Voters
 from onboard_bot.onboarding.voting import Voting
 from onboard_bot.store.inbox import RoomEvent
@@ -79,14 +79,11 @@ class Taps:
                 await _tell(tx, request, event, reaction.event_id, hindrance)
 
     async def _set_aside(self, event: RoomEvent, reacts_to: str) -> None:
-        """A card may stand in the room before the answer to its sending has come: then the tap waits for that."""
+        """What is no card yet may be one."""
         async with self._store.transaction() as tx:
             if await tx.requests.with_card(event.room_id, reacts_to) is not None:
                 return  # it has come just now, and the event is still open
-            if await tx.jobs.is_under_way(effects.JobKind.ANSWER, effects.into_room(event.room_id)):
-                await tx.inbox.set_aside(event.event_id, reacts_to=reacts_to)
-            else:
-                await tx.inbox.close(event.event_id)
+            await showing.set_aside(tx, event, reacts_to)
 
     def _may_tap(self, request: Request, user_id: str) -> bool:
         return reaction_counts(request) and may_vote_on(request, user_id, self._rules)
@@ -99,5 +96,5 @@ class Taps:
 async def _tell(tx: Transaction, request: Request, event: RoomEvent, card: str, why: OnboardError) -> None:
     """Once to each person: why what they tapped is no vote."""
     content = render(replies.failure(why, mentions=(event.sender,)), ReplyTo(card, request.thread_root))
-    about = f"late:{request.id}:{request.round}:{event.sender}"
+    about = f"{why.code}:{request.id}:{request.round}:{event.sender}"
     await tx.intend(effects.say(about=about, room_id=event.room_id, content=content))

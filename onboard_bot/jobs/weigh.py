@@ -31,6 +31,8 @@ class Weigh(Effect[Undecided]):
         await tx.jobs.withdraw_others(job, now=tx.now)
         await showing.catch_up(tx)
         room = await tx.rooms.find(Purpose.ADMIN)
+        if room is not None and room.room_id is not None:
+            await showing.let_go_of_taps(tx, room.room_id)
         people = frozenset().union(*(await tx.votes.undecided()).values())
         return Undecided(room.room_id, people) if people and room is not None and room.room_id is not None else None
 

@@ -3,6 +3,7 @@
 from onboard_bot.domain.approvals import Choice, reaction_counts
 from onboard_bot.domain.requests import Card, Request, State
 from onboard_bot.onboarding import effects
+from onboard_bot.store.inbox import RoomEvent
 from onboard_bot.store.transaction import Transaction
 
 
@@ -32,6 +33,20 @@ async def ask_again(tx: Transaction, request: Request) -> None:
         await _offer(tx, request, request.card)
     elif not await tx.jobs.is_open(effects.answer_key(request.origin_event)):
         await tx.intend(effects.post_card_again(request))
+
+
+async def set_aside(tx: Transaction, tap: RoomEvent, reacts_to: str) -> None:
+    """A card may stand in the room before the answer to its sending has come: then the tap waits for that."""
+    if await tx.jobs.is_under_way(effects.JobKind.ANSWER, effects.into_room(tap.room_id)):
+        await tx.inbox.set_aside(tap.event_id, reacts_to=reacts_to)
+    else:
+        await tx.inbox.close(tap.event_id)
+
+
+async def let_go_of_taps(tx: Transaction, room_id: str) -> None:
+    """Most of what was set aside is no tap on a card; it is known as soon as no answer is under way."""
+    if not await tx.jobs.is_under_way(effects.JobKind.ANSWER, effects.into_room(room_id)):
+        await tx.inbox.stop_waiting(room_id)
 
 
 async def catch_up(tx: Transaction) -> None:

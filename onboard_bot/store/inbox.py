@@ -126,6 +126,11 @@ class Inbox:
         )
         self.filled = self.filled or result.rowcount > 0
 
+    async def stop_waiting(self, room_id: str) -> None:
+        """What was set aside in a room reacts to nothing that anybody will come to know."""
+        aside = (inbox.c.room_id == room_id) & inbox.c.reacts_to.is_not(None)
+        await self._connection.execute(update(inbox).where(aside).values(content=None, reacts_to=None))
+
     async def withdraw(self, event_id: str) -> None:
         """Its sender, or somebody who may, took it back: it has no effect any more if it had none yet."""
         waiting = ~inbox.c.done | inbox.c.reacts_to.is_not(None)

@@ -116,6 +116,8 @@ async def test_what_is_put_under_other_messages_meanwhile_is_still_nothing(
     await room.react(ada, str(card.posted.answers), "✅")
     await room.wait(60)
     assert (card.state, card.edits) == ("pending", [])
+    await room.moves(room.person("@grace:example.org"), "leave")
+    assert await room.rows("SELECT 1 FROM inbox WHERE content LIKE '%annotation%' OR reacts_to IS NOT NULL") == []
 
 
 # Behind

@@ -105,7 +105,7 @@ async def test_neither_does_one_of_several_that_is_mistyped_let_the_others_be_de
     assert (bob.state, carol.state) == ("pending", "pending")
 
 
-@pytest.mark.parametrize("word", ["2024", "fine", "thanks", "3rd", "1234567", "10:30", "2k4fa77"])
+@pytest.mark.parametrize("word", ["2024", "fine", "thanks", "3rd", "10am", "room12", "1234567", "10:30", "2k4fa77"])
 async def test_a_note_may_begin_with_a_number_or_a_word(room: Room, ada: Person, eve: Person, word: str) -> None:
     card = await room.asks(eve)
     await room.say(ada, f"!approve {word} it is", **reply(card.posted.event_id))
